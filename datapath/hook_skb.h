@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The skb side (tcx, clsact) of the adapter that hook.h describes. */
+#ifndef ILAX_HOOK_SKB_H
+#define ILAX_HOOK_SKB_H
+
+#include <linux/errno.h>
+#include <linux/if_packet.h>
+#include <linux/in6.h>
+#include <linux/pkt_cls.h>
+#include <linux/socket.h>
+
+#include "types.h"
+#include "ilax_maps.bpf.h"
+
+typedef struct __sk_buff hook_ctx;
+
+/* "Next program on this hook", so that ours may stand anywhere in a chain. */
+#define HOOK_PASS TC_ACT_UNSPEC
+#define HOOK_DROP TC_ACT_SHOT
+#define HOOK_DELIVERS_LATER 0
+
+/* AF_INET6 is not part of the uapi headers. */
+#define HOOK_AF_INET6 10
+
+static __always_inline void *hook_data(hook_ctx *ctx)
+{
+	return (void *)(long)ctx->data;
+}
+
+static __always_inline void *hook_data_end(hook_ctx *ctx)
+{
+	return (void *)(long)ctx->data_end;
+}
+
+static __always_inline __u32 hook_len(hook_ctx *ctx)
+{
+	return ctx->len;
+}
+
+/* Only when needed: the helper costs more than all the parsing. */
+static __always_inline void hook_pull(hook_ctx *ctx, __u32 len)
+{
+	if (hook_data(ctx) + len > hook_data_end(ctx) && ctx->len >= len)
+		bpf_skb_pull_data(ctx, len);
+}
+
+static __always_inline __u32 hook_ifindex(hook_ctx *ctx)
+{
+	return ctx->ifindex;
+}
+
+static __always_inline bool hook_for_us(hook_ctx *ctx)
+{
+	return ctx->pkt_type != PACKET_OTHERHOST;
+}
+
+static __always_inline bool hook_tagged(hook_ctx *ctx)
+{
+	return ctx->vlan_present;
+}
+
+static __always_inline long hook_load(hook_ctx *ctx, __u32 off, void *buf,
+				      __u32 len)
+{
+	return bpf_skb_load_bytes(ctx, off, buf, len);
+}
+
+static __always_inline long hook_store(hook_ctx *ctx, __u32 off, void *buf,
+				       __u32 len)
+{
+	return bpf_skb_store_bytes(ctx, off, buf, len, BPF_F_RECOMPUTE_CSUM);
+}
+
+/*
+ * Some devices hand up a sum over the whole packet (CHECKSUM_COMPLETE). A
+ * neutral address rewrite leaves it right, a changed hop limit does not. The
+ * helper does nothing for packets without such a sum.
+ */
+static __always_inline void hook_sum_changed(hook_ctx *ctx, __u16 old,
+					     __u16 new)
+{
+	bpf_csum_update(ctx, (__u32)(__u16)~old + new);
+}
+
+/*
+ * A super-packet is cut into segments on the way, so its own length says
+ * nothing; the kernel knows its segments.
+ */
+static __always_inline bool hook_fits(hook_ctx *ctx,
+				      const struct ilax_packet *pkt, __u32 mtu,
+				      __u32 ifindex)
+{
+	__u32 unused = 0;
+
+	if (pkt->len - pkt->l3_off <= mtu)
+		return true;
+	if (!ctx->gso_size)
+		return false;
+	return !bpf_check_mtu(ctx, ifindex, &unused, 0, BPF_MTU_CHK_SEGS);
+}
+
+/* The first tag may be outside of the frame: the helper pops that one first. */
+static __always_inline long hook_pop_tags(hook_ctx *ctx,
+					  struct ilax_packet *pkt)
+{
+	long err = 0;
+
+	if (ctx->vlan_present)
+		err = bpf_skb_vlan_pop(ctx);
+	if (!err && pkt->tags >= 1)
+		err = bpf_skb_vlan_pop(ctx);
+	if (!err && pkt->tags == VLAN_MAX_TAGS)
+		err = bpf_skb_vlan_pop(ctx);
+	if (err)
+		return err;
+	pkt->len -= pkt->tags * VLAN_TAG_BYTES;
+	pkt->l3_off = ETH_HLEN;
+	pkt->tags = 0;
+	return 0;
+}
+
+/* This hook delivers by itself. */
+static __always_inline long hook_hand_over(hook_ctx *ctx, __u32 ifindex)
+{
+	return -EOPNOTSUPP;
+}
+
+/*
+ * Straight into the container's namespace: no queue, no second pass through
+ * the host's stack, and the frame's addresses do not matter any more.
+ */
+static __always_inline int hook_deliver(hook_ctx *ctx,
+					const struct ilax_endpoint *row,
+					int *reason)
+{
+	*reason = ILAX_SEND_PEER;
+	return bpf_redirect_peer(row->ifindex, 0);
+}
+
+static __always_inline int hook_forward(hook_ctx *ctx,
+					const struct ilax_config *config)
+{
+	struct bpf_redir_neigh hop = { .nh_family = HOOK_AF_INET6 };
+
+	if (addr_is_unspecified(&config->gateway))
+		return bpf_redirect_neigh(config->uplink_ifindex, NULL, 0, 0);
+	__builtin_memcpy(hop.ipv6_nh, &config->gateway, sizeof(hop.ipv6_nh));
+	return bpf_redirect_neigh(config->uplink_ifindex, &hop, sizeof(hop), 0);
+}
+
+#endif /* ILAX_HOOK_SKB_H */

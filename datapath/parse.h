@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * From a frame to struct ilax_packet: Ethernet, up to two VLAN tags and the
+ * fixed IPv6 header. Demux needs nothing behind it, so fragments and extension
+ * headers are like any other packet here.
+ */
+#ifndef ILAX_PARSE_H
+#define ILAX_PARSE_H
+
+#include <linux/ipv6.h>
+
+#include "hook.h"
+#include "types.h"
+
+static __always_inline bool ethertype_is_vlan(__be16 proto)
+{
+	return proto == bpf_htons(ETH_P_8021Q) ||
+	       proto == bpf_htons(ETH_P_8021AD) ||
+	       proto == bpf_htons(ETHERTYPE_QINQ_OLD);
+}
+
+/*
+ * Returns ILAX_CONTINUE with *pkt filled, or the reason to leave the packet
+ * alone. Lengths in the IPv6 header are not trusted and not needed: super-
+ * packets beyond 64 KiB have none.
+ */
+static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
+{
+	struct {
+		__be16 tci;
+		__be16 proto;
+	} *tag;
+	struct ipv6hdr *ip6;
+	struct ethhdr *eth;
+	void *cursor, *end;
+	__be16 proto;
+
+	pkt->len = hook_len(ctx);
+	pkt->slot = 0;
+	pkt->tags = 0;
+	hook_pull(ctx, ETH_HLEN + IPV6_HEADER_BYTES);
+	eth = hook_data(ctx);
+	end = hook_data_end(ctx);
+	if ((void *)(eth + 1) > end)
+		return ILAX_PASS_NOT_IPV6;
+	proto = eth->h_proto;
+	cursor = eth + 1;
+
+	if (ethertype_is_vlan(proto)) {
+		hook_pull(ctx, ETH_HLEN + VLAN_MAX_TAGS * VLAN_TAG_BYTES +
+				       IPV6_HEADER_BYTES);
+		end = hook_data_end(ctx);
+		cursor = hook_data(ctx) + ETH_HLEN;
+#pragma unroll
+		for (int i = 0; i < VLAN_MAX_TAGS; i++) {
+			tag = cursor;
+			if (!ethertype_is_vlan(proto))
+				break;
+			if ((void *)(tag + 1) > end)
+				return ILAX_PASS_NOT_IPV6;
+			proto = tag->proto;
+			cursor = tag + 1;
+			pkt->tags++;
+		}
+	}
+	if (proto != bpf_htons(ETH_P_IPV6))
+		return ILAX_PASS_NOT_IPV6;
+	if (!hook_for_us(ctx))
+		return ILAX_PASS_OTHER_HOST;
+
+	ip6 = cursor;
+	if ((void *)(ip6 + 1) > end) {
+		if (pkt->len < ETH_HLEN + pkt->tags * VLAN_TAG_BYTES +
+				       IPV6_HEADER_BYTES)
+			return ILAX_PASS_MALFORMED;
+		return ILAX_PASS_NOT_LINEAR;
+	}
+	if (ip6->version != 6)
+		return ILAX_PASS_MALFORMED;
+	pkt->l3_off = ETH_HLEN + pkt->tags * VLAN_TAG_BYTES;
+	pkt->nexthdr = ip6->nexthdr;
+	pkt->hop_limit = ip6->hop_limit;
+	__builtin_memcpy(&pkt->src, &ip6->saddr, sizeof(pkt->src));
+	__builtin_memcpy(&pkt->dst, &ip6->daddr, sizeof(pkt->dst));
+	return ILAX_CONTINUE;
+}
+
+#endif /* ILAX_PARSE_H */

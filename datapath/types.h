@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Types and small helpers that every part of the datapath uses. */
+#ifndef ILAX_TYPES_H
+#define ILAX_TYPES_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <stdbool.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "ilax_abi.h"
+
+#ifndef barrier
+#define barrier() asm volatile("" ::: "memory")
+#endif
+
+#define VLAN_TAG_BYTES 4
+#define VLAN_MAX_TAGS 2
+#define IPV6_HEADER_BYTES 40
+
+/* Not defined by <linux/if_ether.h> headers that lack QinQ's older number. */
+#define ETHERTYPE_QINQ_OLD 0x9100
+
+/*
+ * The rule of all stages: a value below zero means "continue", everything else
+ * is a final enum ilax_reason.
+ */
+#define ILAX_CONTINUE (-1)
+
+/* One packet, parsed once. Later stages use this and never raw offsets. */
+struct ilax_packet {
+	struct ilax_addr src;
+	struct ilax_addr dst;
+	__u32 len;     /* bytes of the frame */
+	__u32 slot;    /* row of ilax_traffic, 0 = shared */
+	__u16 l3_off;  /* bytes before the IPv6 header */
+	__u8 nexthdr;  /* of the fixed header */
+	__u8 hop_limit;
+	__u8 tags;     /* VLAN tags inside the frame, 0..VLAN_MAX_TAGS */
+	bool from_task; /* sent by the endpoint, not received by it */
+};
+
+static __always_inline bool addr_equal(const struct ilax_addr *a,
+				       const struct ilax_addr *b)
+{
+	return a->prefix == b->prefix && a->identifier == b->identifier;
+}
+
+static __always_inline bool addr_is_multicast(const struct ilax_addr *a)
+{
+	return (a->prefix & bpf_cpu_to_be64(0xff00000000000000ULL)) ==
+	       bpf_cpu_to_be64(0xff00000000000000ULL);
+}
+
+static __always_inline bool addr_is_link_local(const struct ilax_addr *a)
+{
+	return (a->prefix & bpf_cpu_to_be64(0xffc0000000000000ULL)) ==
+	       bpf_cpu_to_be64(0xfe80000000000000ULL);
+}
+
+static __always_inline bool addr_is_unspecified(const struct ilax_addr *a)
+{
+	return !a->prefix && !a->identifier;
+}
+
+#endif /* ILAX_TYPES_H */

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The one exit of every program: count the reason, count the endpoint's
+ * traffic, sample drops, and turn the reason into the hook's action.
+ */
+#ifndef ILAX_VERDICT_H
+#define ILAX_VERDICT_H
+
+#include "hook.h"
+#include "types.h"
+#include "ilax_maps.bpf.h"
+
+/*
+ * Jiffies are one load (the verifier inlines the helper) where the clock costs
+ * as much as the whole lookup, so a flood of drops pays for the clock and the
+ * ring once in a tick.
+ */
+static __always_inline void ilax_sample(hook_ctx *ctx,
+					const struct ilax_packet *pkt, int hook,
+					int reason, struct ilax_counter *counter)
+{
+	__u64 now = bpf_jiffies64();
+	struct ilax_event *event;
+	__u32 captured;
+
+	if (counter->last_sample == now)
+		return;
+	counter->last_sample = now;
+	event = bpf_ringbuf_reserve(&ilax_events, sizeof(*event), 0);
+	if (!event) {
+		counter->lost++;
+		return;
+	}
+	captured = pkt->len;
+	if (captured > sizeof(event->data))
+		captured = sizeof(event->data);
+	event->time = bpf_ktime_get_ns();
+	event->ifindex = hook_ifindex(ctx);
+	event->len = pkt->len;
+	event->slot = pkt->slot;
+	event->hook = hook;
+	event->reason = reason;
+	/* Older verifiers lose the upper bound over the calls above. */
+	barrier_var(captured);
+	if (captured < 1 || captured > sizeof(event->data) ||
+	    hook_load(ctx, 0, event->data, captured))
+		captured = 0;
+	event->captured = captured;
+	bpf_ringbuf_submit(event, 0);
+	counter->sampled++;
+}
+
+static __always_inline void ilax_count_traffic(const struct ilax_packet *pkt,
+					       int reason)
+{
+	__u32 slot = pkt->slot;
+	struct ilax_traffic *traffic;
+	bool dropped = reason >= ILAX_DROP_FIRST;
+
+	traffic = bpf_map_lookup_elem(&ilax_traffic, &slot);
+	if (!traffic)
+		return;
+	if (pkt->from_task) {
+		if (dropped) {
+			traffic->tx_drops++;
+		} else {
+			traffic->tx_packets++;
+			traffic->tx_bytes += pkt->len;
+		}
+	} else if (dropped) {
+		traffic->rx_drops++;
+	} else {
+		traffic->rx_packets++;
+		traffic->rx_bytes += pkt->len;
+	}
+}
+
+/*
+ * `action` is what a redirect helper returned; it matters for reasons of the
+ * SEND block only, where the helper has chosen the packet's way.
+ */
+static __always_inline int ilax_exit(hook_ctx *ctx,
+				     const struct ilax_packet *pkt, int hook,
+				     int reason, int action)
+{
+	__u32 index = hook * ILAX_REASON_COUNT + (reason & (ILAX_REASON_COUNT - 1));
+	struct ilax_counter *counter;
+
+	counter = bpf_map_lookup_elem(&ilax_counters, &index);
+	if (counter) {
+		counter->packets++;
+		counter->bytes += pkt->len;
+		if (reason >= ILAX_DROP_FIRST)
+			ilax_sample(ctx, pkt, hook, reason, counter);
+	}
+	if (pkt->slot)
+		ilax_count_traffic(pkt, reason);
+	if (reason >= ILAX_DROP_FIRST)
+		return HOOK_DROP;
+	return reason >= ILAX_SEND_FIRST ? action : HOOK_PASS;
+}
+
+#endif /* ILAX_VERDICT_H */

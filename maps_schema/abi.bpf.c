@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * An object without programs: the loader creates the maps from it and derives
+ * every layout from its BTF.
+ */
+#include "ilax_maps.bpf.h"
+
+/*
+ * Types that no map carries must stand here by value: clang writes the full
+ * BTF of a struct only where an object of it exists. libbpf ignores sections
+ * it does not know, so this costs no map.
+ */
+struct {
+	struct ilax_event event;
+	struct ilax_handover handover;
+	enum ilax_delivery delivery;
+	enum ilax_action action;
+	enum ilax_prefix_kind prefix_kind;
+	enum ilax_hook hook;
+	enum ilax_reason reason;
+} ilax_types SEC(".ilax_types");
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

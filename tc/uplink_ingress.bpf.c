@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * tc ingress at the uplink: finish what XDP handed over; where XDP is absent,
+ * do the whole job.
+ */
+#include "hook_skb.h"
+#include "ingress.h"
+#include "parse.h"
+#include "verdict.h"
+
+/*
+ * Metadata can only be written by an XDP program or driver of this host, never
+ * by the sender of a packet; the magic guards against another program's.
+ */
+static __always_inline int take_handover(hook_ctx *ctx, int *action)
+{
+	struct ilax_handover *meta = (void *)(long)ctx->data_meta;
+
+	if ((void *)(meta + 1) > hook_data(ctx) || meta->magic != ILAX_ABI_MAGIC)
+		return ILAX_CONTINUE;
+	*action = bpf_redirect_peer(meta->ifindex, 0);
+	return ILAX_SEND_HANDOVER;
+}
+
+static __always_inline int uplink_ingress(hook_ctx *ctx)
+{
+	struct ilax_packet pkt = { .len = hook_len(ctx) };
+	int action = HOOK_DROP;
+	int reason;
+
+	reason = take_handover(ctx, &action);
+	if (reason < 0)
+		reason = ilax_parse(ctx, &pkt);
+	if (reason < 0)
+		reason = ilax_ingress(ctx, &pkt, &action);
+	return ilax_exit(ctx, &pkt, ILAX_HOOK_UPLINK_INGRESS, reason, action);
+}
+
+SEC("tc")
+int ilax_uplink_in(struct __sk_buff *ctx)
+{
+	return uplink_ingress(ctx);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
