@@ -23,8 +23,8 @@ static __always_inline bool ilax_source_ok(const struct ilax_packet *pkt,
 {
 	if (addr_equal(&pkt->src, &port->sir))
 		return true;
-	if (addr_is_link_scope(&pkt->dst) && (addr_is_link_local(&pkt->src) ||
-					      addr_is_unspecified(&pkt->src)))
+	if (addr_is_link_scope(&pkt->dst) &&
+	    (addr_is_link_local(&pkt->src) || addr_is_unspecified(&pkt->src)))
 		return true;
 	return port->flags & ILAX_PORT_ANY_SOURCE;
 }

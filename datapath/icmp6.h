@@ -24,8 +24,8 @@
 
 struct ext_header {
 	__u8 nexthdr;
-	__u8 len;     /* units of 8 bytes after the first 8 */
-	__be16 frag;  /* offset and flags, of a fragment header */
+	__u8 len;    /* units of 8 bytes after the first 8 */
+	__be16 frag; /* offset and flags, of a fragment header */
 };
 
 /*
@@ -33,8 +33,7 @@ struct ext_header {
  * header in the frame, or 0 when there is none or when
  * this is not the fragment that holds it.
  */
-static __always_inline __u32 icmp6_find(hook_ctx *ctx, __u32 off,
-					__u8 nexthdr)
+static __always_inline __u32 icmp6_find(hook_ctx *ctx, __u32 off, __u8 nexthdr)
 {
 	struct ext_header ext;
 

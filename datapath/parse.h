@@ -70,8 +70,8 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 
 	ip6 = cursor;
 	if ((void *)(ip6 + 1) > end) {
-		if (pkt->len < ETH_HLEN + pkt->tags * VLAN_TAG_BYTES +
-				       IPV6_HEADER_BYTES)
+		if (pkt->len <
+		    ETH_HLEN + pkt->tags * VLAN_TAG_BYTES + IPV6_HEADER_BYTES)
 			return ILAX_PASS_MALFORMED;
 		return ILAX_PASS_NOT_LINEAR;
 	}

@@ -32,12 +32,12 @@
 struct ilax_packet {
 	struct ilax_addr src;
 	struct ilax_addr dst;
-	__u32 len;     /* bytes of the frame */
-	__u32 slot;    /* row of ilax_traffic, 0 = shared */
-	__u16 l3_off;  /* bytes before the IPv6 header */
-	__u8 nexthdr;  /* of the fixed header */
+	__u32 len;    /* bytes of the frame */
+	__u32 slot;   /* row of ilax_traffic, 0 = shared */
+	__u16 l3_off; /* bytes before the IPv6 header */
+	__u8 nexthdr; /* of the fixed header */
 	__u8 hop_limit;
-	__u8 tags;     /* VLAN tags inside the frame, 0..VLAN_MAX_TAGS */
+	__u8 tags;	/* VLAN tags in the frame, 0..VLAN_MAX_TAGS */
 	bool from_task; /* sent by the endpoint, not received by it */
 };
 

@@ -17,7 +17,8 @@
  */
 static __always_inline void ilax_sample(hook_ctx *ctx,
 					const struct ilax_packet *pkt, int hook,
-					int reason, struct ilax_counter *counter)
+					int reason,
+					struct ilax_counter *counter)
 {
 	__u64 now = bpf_jiffies64();
 	struct ilax_event *event;
@@ -83,7 +84,8 @@ static __always_inline int ilax_exit(hook_ctx *ctx,
 				     const struct ilax_packet *pkt, int hook,
 				     int reason, int action)
 {
-	__u32 index = hook * ILAX_REASON_COUNT + (reason & (ILAX_REASON_COUNT - 1));
+	__u32 index =
+		hook * ILAX_REASON_COUNT + (reason & (ILAX_REASON_COUNT - 1));
 	struct ilax_counter *counter;
 
 	counter = bpf_map_lookup_elem(&ilax_counters, &index);

@@ -13,11 +13,17 @@
 struct {
 	struct ilax_event event;
 	struct ilax_handover handover;
+	enum ilax_version version;
+	enum ilax_size size;
 	enum ilax_delivery delivery;
+	enum ilax_endpoint_flag endpoint_flag;
+	enum ilax_port_flag port_flag;
+	enum ilax_prefix_flag prefix_flag;
 	enum ilax_action action;
 	enum ilax_prefix_kind prefix_kind;
 	enum ilax_hook hook;
 	enum ilax_reason reason;
+	enum ilax_reason_block reason_block;
 } ilax_types SEC(".ilax_types");
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -30,10 +30,12 @@
 #define ILAX_STATIC_ASSERT(expr, text) _Static_assert(expr, text)
 #endif
 
-#define ILAX_ABI_MAGIC 0x696c6178u /* "ilax" */
-#define ILAX_ABI_MAJOR 1
-#define ILAX_ABI_MINOR 0
-#define ILAX_LAYOUT_HASH_BYTES 32 /* SHA-256 of maps_schema/abi.lock */
+/* Numbers are enums, not macros, so that BTF carries them to every language. */
+enum ilax_version {
+	ILAX_ABI_MAGIC = 0x696c6178, /* "ilax" */
+	ILAX_ABI_MAJOR = 1,
+	ILAX_ABI_MINOR = 0,
+};
 
 /* Pins: <bpffs>/ilax/<instance>/v<major>/maps/<map name> */
 #define ILAX_PIN_ROOT "/sys/fs/bpf/ilax"
@@ -50,12 +52,16 @@
 #define ILAX_MAP_DEVICES "ilax_devices"
 #define ILAX_MAP_ABI "ilax_abi"
 
-/* Sizes. The first two are defaults that a loader may change before load. */
-#define ILAX_DEFAULT_ENDPOINTS 65536	/* rows */
-#define ILAX_DEFAULT_MAPPINGS 1048576	/* rows */
-#define ILAX_MAX_PREFIXES 16		/* rows */
-#define ILAX_EVENTS_BYTES (256 * 1024)	/* ring, a power of two of pages */
-#define ILAX_EVENT_DATA_BYTES 128	/* first bytes of a sampled packet */
+enum ilax_size {
+	/* Defaults that a loader may change before load. */
+	ILAX_DEFAULT_ENDPOINTS = 65536,	 /* rows */
+	ILAX_DEFAULT_MAPPINGS = 1048576, /* rows */
+	/* Fixed. */
+	ILAX_MAX_PREFIXES = 16,		/* rows */
+	ILAX_EVENTS_BYTES = 256 * 1024, /* of the ring; a power of two */
+	ILAX_EVENT_DATA_BYTES = 128,	/* first bytes of a sampled packet */
+	ILAX_LAYOUT_HASH_BYTES = 32,	/* SHA-256 of abi.lock */
+};
 
 /*
  * An IPv6 address, as its two halves. Both are in network byte order, so a
@@ -81,8 +87,10 @@ enum ilax_delivery {
 	ILAX_DELIVERY_HOST = 2,
 };
 
-/* The loader made this endpoint's veth pair and removes it again. */
-#define ILAX_ENDPOINT_OWNS_LINK (1u << 0)
+enum ilax_endpoint_flag {
+	/* The loader made this endpoint's veth pair and removes it again. */
+	ILAX_ENDPOINT_OWNS_LINK = 1 << 0,
+};
 
 /*
  * ilax_endpoints: HASH, key struct ilax_addr = the destination as it arrives on
@@ -99,9 +107,9 @@ struct ilax_endpoint {
 	struct ilax_addr sir;  /* destination that the task sees */
 	__u32 ifindex;	       /* host-side device, 0 for ILAX_DELIVERY_HOST */
 	__u32 slot;	       /* row of ilax_traffic; 0 = not counted apart */
-	__u32 limit;	       /* ingress limit, 0 = none; reserved, must be 0 */
+	__u32 limit;	       /* ingress limit; reserved, must be 0 */
 	__u32 generation;      /* rises with each change of this row */
-	__u16 mtu;	       /* bytes of the IPv6 packet that the device takes,
+	__u16 mtu;	       /* bytes of an IPv6 packet for the device,
 				* 0 = not checked
 				*/
 	__u8 delivery;	       /* enum ilax_delivery */
@@ -136,8 +144,10 @@ struct ilax_mapping {
 };
 ILAX_STATIC_ASSERT(sizeof(struct ilax_mapping) == 32, "struct ilax_mapping");
 
-/* Accept any source address from this port (a router, a load balancer). */
-#define ILAX_PORT_ANY_SOURCE (1u << 0)
+enum ilax_port_flag {
+	/* Accept any source address (a router, a load balancer). */
+	ILAX_PORT_ANY_SOURCE = 1 << 0,
+};
 
 /*
  * ilax_ports: HASH, key __u32 = ifindex of the host-side device (host order).
@@ -161,10 +171,14 @@ enum ilax_prefix_kind {
 				  */
 };
 
-/* Wire identifiers carry the C-bit (kernel: neutral-map; without: auto). */
-#define ILAX_PREFIX_CBIT (1u << 0)
-/* Identifiers carry a type; type 0 is an ordinary address of the host. */
-#define ILAX_PREFIX_TYPED (1u << 1)
+enum ilax_prefix_flag {
+	/* Wire identifiers carry the C-bit (kernel ILA: neutral-map; without
+	 * it: neutral-map-auto).
+	 */
+	ILAX_PREFIX_CBIT = 1 << 0,
+	/* Identifiers carry a type; type 0 is an ordinary host address. */
+	ILAX_PREFIX_TYPED = 1 << 1,
+};
 
 /*
  * ilax_prefixes: ARRAY, index 0..ILAX_MAX_PREFIXES-1. Writer: control. The
@@ -223,23 +237,23 @@ enum ilax_reason {
 	ILAX_PASS_MALFORMED = 9,   /* broken IPv6 header: the stack counts it */
 	ILAX_PASS_OTHER_HOST = 10, /* frame for another station */
 
-	ILAX_SEND_META = 32,	/* rewritten, handed on to tc by metadata */
-	ILAX_SEND_XDP = 33,	/* redirected into a device by XDP */
-	ILAX_SEND_PEER = 34,	/* into a container's stack */
+	ILAX_SEND_META = 32,	 /* rewritten, handed on to tc by metadata */
+	ILAX_SEND_XDP = 33,	 /* redirected into a device by XDP */
+	ILAX_SEND_PEER = 34,	 /* into a container's stack */
 	ILAX_SEND_HANDOVER = 35, /* same, the work was done in XDP */
-	ILAX_SEND_LOCAL = 36,	/* container to container on one host */
-	ILAX_SEND_FORWARD = 37, /* rewritten and sent to another host */
+	ILAX_SEND_LOCAL = 36,	 /* container to container on one host */
+	ILAX_SEND_FORWARD = 37,	 /* rewritten and sent to another host */
 
 	ILAX_DROP_UNKNOWN_IDENTIFIER = 64, /* own locator, no endpoint */
 	ILAX_DROP_SPOOFED_SOURCE = 65,	   /* not the port's own address */
 	ILAX_DROP_LOCATOR_REFUSED = 66,	   /* a task addressed a locator */
-	ILAX_DROP_NO_MAPPING = 67,	   /* SIR address that nobody published */
+	ILAX_DROP_NO_MAPPING = 67,	   /* SIR address without a row */
 	ILAX_DROP_BAD_ACTION = 68,	   /* mapping with an unknown action */
 	ILAX_DROP_UNKNOWN_PORT = 69,	   /* device without a row in ports */
 	ILAX_DROP_ROW_CHANGED = 70,	   /* row recycled while in use */
-	ILAX_DROP_ICMP_INNER = 71,	   /* error about a mapping not in force */
+	ILAX_DROP_ICMP_INNER = 71,	   /* error about an old mapping */
 	ILAX_DROP_NO_DEVICE = 72,	   /* XDP delivery without a device */
-	ILAX_DROP_MALFORMED = 73,	   /* a container's broken IPv6 header */
+	ILAX_DROP_MALFORMED = 73,	   /* broken IPv6 header of a task */
 	ILAX_DROP_REWRITE = 74,		   /* the kernel refused the rewrite */
 
 	/* 112..127 are for stages of third parties and never given out here. */
@@ -248,9 +262,14 @@ enum ilax_reason {
 	ILAX_REASON_COUNT = 128,
 };
 
-#define ILAX_SEND_FIRST 32
-#define ILAX_DROP_FIRST 64
-#define ILAX_COUNTER_ROWS (ILAX_HOOK_COUNT * ILAX_REASON_COUNT)
+enum ilax_reason_block {
+	ILAX_SEND_FIRST = 32,
+	ILAX_DROP_FIRST = 64,
+};
+
+enum ilax_counter_row {
+	ILAX_COUNTER_ROWS = ILAX_HOOK_COUNT * ILAX_REASON_COUNT,
+};
 
 /*
  * ilax_counters: PERCPU_ARRAY, index hook * ILAX_REASON_COUNT + reason.
@@ -317,9 +336,9 @@ ILAX_STATIC_ASSERT(sizeof(struct ilax_handover) == 8, "struct ilax_handover");
  * ilax_abi: ARRAY of one row, frozen once written. Writer: control, at `up`.
  */
 struct ilax_abi {
-	__u32 magic; /* ILAX_ABI_MAGIC */
-	__u16 major; /* ILAX_ABI_MAJOR */
-	__u16 minor; /* ILAX_ABI_MINOR */
+	__u32 magic;			     /* ILAX_ABI_MAGIC */
+	__u16 major;			     /* ILAX_ABI_MAJOR */
+	__u16 minor;			     /* ILAX_ABI_MINOR */
 	__u8 layout[ILAX_LAYOUT_HASH_BYTES]; /* hash of the layouts */
 };
 ILAX_STATIC_ASSERT(sizeof(struct ilax_abi) == 40, "struct ilax_abi");

@@ -15,7 +15,8 @@ static __always_inline int from_container(hook_ctx *ctx)
 	if (reason < 0)
 		reason = ilax_container(ctx, &pkt, &action);
 	/* A task is not trusted: what cannot be checked does not pass. */
-	else if (reason == ILAX_PASS_MALFORMED || reason == ILAX_PASS_NOT_LINEAR)
+	else if (reason == ILAX_PASS_MALFORMED ||
+		 reason == ILAX_PASS_NOT_LINEAR)
 		reason = ILAX_DROP_MALFORMED;
 	return ilax_exit(ctx, &pkt, ILAX_HOOK_CONTAINER, reason, action);
 }

@@ -16,7 +16,8 @@ static __always_inline int take_handover(hook_ctx *ctx, int *action)
 {
 	struct ilax_handover *meta = (void *)(long)ctx->data_meta;
 
-	if ((void *)(meta + 1) > hook_data(ctx) || meta->magic != ILAX_ABI_MAGIC)
+	if ((void *)(meta + 1) > hook_data(ctx) ||
+	    meta->magic != ILAX_ABI_MAGIC)
 		return ILAX_CONTINUE;
 	*action = bpf_redirect_peer(meta->ifindex, 0);
 	return ILAX_SEND_HANDOVER;

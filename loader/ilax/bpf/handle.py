@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all handles with a file descriptor share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ilax import _libbpf
+from ilax.errors import NotFoundError, check_system_call
+
+
+class Handle:
+    """Owns one file descriptor.
+
+    Closing it drops this process's reference; a pin keeps the object alive.
+    """
+
+    kind = "BPF object"
+
+    def __init__(self, fd: int, name: str = "") -> None:
+        self._fd = fd
+        self.name = name
+
+    @property
+    def fd(self) -> int:
+        """The descriptor; valid until `close()`."""
+        if self._fd < 0:
+            raise ValueError(f"{self.kind} {self.name} is closed")
+        return self._fd
+
+    def close(self) -> None:
+        """Drop the reference. Closing twice is harmless."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def pin(self, path: Path) -> None:
+        """Pin to `path`, which must not exist.
+
+        Raises:
+            SystemCallError: with EEXIST if something is pinned there.
+        """
+        check_system_call(
+            _libbpf.lib.bpf_obj_pin(self.fd, os.fsencode(path)),
+            f"pin {self.kind} {self.name} at {path}",
+        )
+
+
+def get_pinned(path: Path, kind: str) -> int:
+    """A new descriptor of the object pinned at `path`.
+
+    Raises:
+        NotFoundError: nothing is pinned there.
+    """
+    fd = int(_libbpf.lib.bpf_obj_get(os.fsencode(path)))
+    if fd == -2:
+        raise NotFoundError(f"no {kind} is pinned at {path}")
+    return check_system_call(fd, f"open pinned {kind} {path}")
+
+
+def fill_info(fd: int, info: object, action: str) -> None:
+    """BPF_OBJ_GET_INFO_BY_FD into a ctypes structure."""
+    length = _libbpf.new_uint32(_libbpf.size_of(info))
+    check_system_call(
+        _libbpf.lib.bpf_obj_get_info_by_fd(fd, _libbpf.pointer(info), _libbpf.pointer(length)),
+        action,
+    )

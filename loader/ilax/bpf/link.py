@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Links: what ties a program to a device, and keeps it there while pinned."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from ilax import _libbpf
+from ilax.bpf.handle import Handle, fill_info, get_pinned
+from ilax.bpf.program import Program
+from ilax.errors import NotFoundError, SystemCallError, check_system_call
+
+# enum bpf_attach_type
+ATTACH_XDP = 37
+TCX_INGRESS = 46
+TCX_EGRESS = 47
+
+# XDP_FLAGS_*
+XDP_NATIVE = 1 << 2
+XDP_GENERIC = 1 << 1
+
+# enum bpf_link_type
+LINK_XDP = 6
+LINK_TCX = 11
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """Attributes:
+    id: the kernel's number of the link.
+    program_id: of the program that runs now.
+    ifindex: 0 when the device is gone.
+    """
+
+    id: int
+    type: int
+    program_id: int
+    ifindex: int
+
+
+class Link(Handle):
+    """An open bpf_link. Closing it does not detach while it is pinned."""
+
+    kind = "link"
+
+    @classmethod
+    def xdp(cls, program: Program, ifindex: int, flags: int = 0) -> Self:
+        """Attach an XDP program.
+
+        Raises:
+            SystemCallError: EBUSY or EEXIST if another program holds the hook.
+        """
+        return cls._create(program, ifindex, ATTACH_XDP, flags, "XDP")
+
+    @classmethod
+    def tcx(cls, program: Program, ifindex: int, attach_type: int) -> Self:
+        """Attach a tc program by tcx (Linux 6.6).
+
+        Args:
+            attach_type: TCX_INGRESS or TCX_EGRESS.
+
+        Raises:
+            SystemCallError: EINVAL on kernels without tcx.
+        """
+        return cls._create(program, ifindex, attach_type, 0, "tcx")
+
+    @classmethod
+    def _create(cls, program: Program, ifindex: int, attach: int, flags: int, what: str) -> Self:
+        options = None
+        if flags:
+            options = _libbpf.opts(_libbpf.LinkCreateOpts(flags=flags))
+        fd = _libbpf.lib.bpf_link_create(
+            program.fd, ifindex, attach, _libbpf.pointer(options) if options else None
+        )
+        action = f"attach program {program.name} to interface {ifindex} by {what}"
+        return cls(check_system_call(fd, action), program.name)
+
+    @classmethod
+    def open_pinned(cls, path: Path | str) -> Self:
+        """Open the link pinned at `path`.
+
+        Raises:
+            NotFoundError: nothing is pinned there.
+        """
+        return cls(get_pinned(Path(path), cls.kind), Path(path).name)
+
+    def info(self) -> LinkInfo:
+        """What the link ties together now."""
+        info = _libbpf.LinkInfo()
+        fill_info(self.fd, info, f"query link {self.name}")
+        return LinkInfo(info.id, info.type, info.prog_id, info.ifindex)
+
+    def update(self, program: Program) -> None:
+        """Swap the program in place; no packet sees the hook empty.
+
+        Raises:
+            NotFoundError: the device is gone.
+        """
+        result = _libbpf.lib.bpf_link_update(self.fd, program.fd, None)
+        if result in (-errno.ENOLINK, -errno.ENODEV):
+            raise NotFoundError(f"the device of link {self.name} is gone")
+        check_system_call(result, f"put program {program.name} into link {self.name}")
+
+    def detach(self) -> None:
+        """Take the program off its device now, whoever else holds the link."""
+        result = _libbpf.lib.bpf_link_detach(self.fd)
+        if result not in (0, -errno.ENOLINK, -errno.ENODEV):
+            raise SystemCallError(f"detach link {self.name}", -result)
+
+
+def xdp_program_on(ifindex: int) -> int:
+    """Number of the XDP program on a device, 0 for none."""
+    number = _libbpf.new_uint32()
+    check_system_call(
+        _libbpf.lib.bpf_xdp_query_id(ifindex, 0, _libbpf.pointer(number)),
+        f"ask interface {ifindex} for its XDP program",
+    )
+    return int(number.value)

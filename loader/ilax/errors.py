@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error that ilax raises on purpose, and the exit code each one means.
+
+An error says what was wrong, what was left unchanged, and what to do. It names
+the object and the action, so that a log line alone is enough to act on.
+"""
+
+from __future__ import annotations
+
+import errno as errno_module
+import os
+
+
+class IlaxError(Exception):
+    """Base of all errors meant for an operator."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(IlaxError):
+    """The request itself makes no sense; nothing was touched."""
+
+    exit_code = 2
+
+
+class AddressError(UsageError, ValueError):
+    """A malformed address, prefix or identifier."""
+
+
+class NotFoundError(IlaxError):
+    """The named instance, endpoint, mapping or interface does not exist."""
+
+    exit_code = 3
+
+
+class ConflictError(IlaxError):
+    """Something else stands where this would go (a row, a foreign program)."""
+
+    exit_code = 4
+
+
+class PrivilegeError(IlaxError):
+    """A capability is missing."""
+
+    exit_code = 5
+
+
+class LayoutError(IlaxError):
+    """Pinned maps have another layout than this ilax; nothing was written."""
+
+    exit_code = 6
+
+    def __init__(self, message: str, differences: list[str]) -> None:
+        super().__init__(
+            message,
+            hint="use the ilax that made these maps, or `ilax down` with it first",
+        )
+        self.differences = differences
+
+    def __str__(self) -> str:
+        return "\n  ".join([super().__str__(), *self.differences])
+
+
+class SystemCallError(IlaxError):
+    """A kernel or library call failed.
+
+    Attributes:
+        action: what was tried, in words.
+        errno: positive errno value.
+    """
+
+    exit_code = 7
+
+    def __init__(self, action: str, errno: int, *, hint: str | None = None) -> None:
+        name = errno_module.errorcode.get(errno, str(errno))
+        super().__init__(f"cannot {action}: {os.strerror(errno)} ({name})", hint=hint)
+        self.action = action
+        self.errno = errno
+
+
+class MapFullError(SystemCallError):
+    """A map has no room for another row.
+
+    Attributes:
+        written: rows that were written before the map was full.
+    """
+
+    exit_code = 8
+
+    def __init__(self, action: str, errno: int, written: int) -> None:
+        super().__init__(
+            action,
+            errno,
+            hint="`ilax down`, then `ilax up` with larger --max-endpoints or --max-mappings",
+        )
+        self.written = written
+
+
+class VerifierError(SystemCallError):
+    """The kernel refused a program.
+
+    Attributes:
+        log: the verifier's whole log; the message ends with its last lines.
+    """
+
+    exit_code = 9
+    LINES_SHOWN = 12
+
+    def __init__(self, action: str, errno: int, log: str) -> None:
+        super().__init__(action, errno)
+        self.log = log
+
+    def __str__(self) -> str:
+        tail = [line for line in self.log.splitlines() if line.strip()][-self.LINES_SHOWN :]
+        return "\n    ".join([super().__str__(), *tail])
+
+
+def check_system_call(result: int, action: str) -> int:
+    """Return `result`, or raise for a negative errno.
+
+    Raises:
+        PrivilegeError: for EPERM, which the bpf and netlink calls use for a
+            missing capability only.
+        SystemCallError: for every other errno.
+    """
+    if result >= 0:
+        return result
+    if -result in (errno_module.EPERM, errno_module.EACCES):
+        from ilax.privileges import missing_capabilities
+
+        missing = missing_capabilities()
+        if missing:
+            raise PrivilegeError(
+                f"cannot {action}: missing {', '.join(missing)}",
+                hint="run as root, or grant these capabilities",
+            )
+    raise SystemCallError(action, -result)
