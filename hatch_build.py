@@ -16,8 +16,10 @@ class ObjectsBuildHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile; the build fails with the compiler's messages when that fails."""
-        script = Path(self.root) / "tools" / "build_objects.py"
+        command = [sys.executable, str(Path(self.root) / "tools" / "build_objects.py")]
+        if version != "editable":
+            command.append("--force")  # nothing left over goes into a package
         try:
-            subprocess.run([sys.executable, str(script)], check=True)
+            subprocess.run(command, check=True)
         except subprocess.CalledProcessError:
             raise SystemExit("ilax: the BPF objects could not be compiled, see above") from None

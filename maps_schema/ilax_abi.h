@@ -268,7 +268,8 @@ enum ilax_reason_block {
 };
 
 enum ilax_counter_row {
-	ILAX_COUNTER_ROWS = ILAX_HOOK_COUNT * ILAX_REASON_COUNT,
+	/* Casts: C++20 refuses arithmetic between two enums. */
+	ILAX_COUNTER_ROWS = (int)ILAX_HOOK_COUNT * (int)ILAX_REASON_COUNT,
 };
 
 /*

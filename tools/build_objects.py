@@ -115,13 +115,13 @@ def object_name(source: Path) -> str:
 
 
 def is_current(source: Path, target: Path) -> bool:
-    """Tell whether the object is newer than everything it could depend on."""
+    """Tell whether no source that the object could depend on is newer than it."""
     if not target.exists():
         return False
     inputs = [source, Path(__file__), *source.parent.glob("*.h")]
     for directory in INCLUDE_DIRS:
         inputs.extend((ROOT / directory).glob("*.h"))
-    return target.stat().st_mtime > max(path.stat().st_mtime for path in inputs)
+    return target.stat().st_mtime_ns >= max(path.stat().st_mtime_ns for path in inputs)
 
 
 def compile_object(
@@ -205,7 +205,12 @@ def build(
     if stale:
         toolchain = find_toolchain()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda pair: compile_object(toolchain, *pair, defines), stale))
+            jobs = [
+                pool.submit(compile_object, toolchain, source, target, defines)
+                for source, target in stale
+            ]
+        for job in jobs:
+            job.result()
     return targets
 
 

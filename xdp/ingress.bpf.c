@@ -22,7 +22,7 @@ static __always_inline int uplink_ingress(hook_ctx *ctx)
 
 /* "frags": without it the kernel caps the MTU of the device at one page. */
 SEC("xdp.frags")
-int ilax_xdp_ingress(struct xdp_md *ctx)
+int ilax_uplink_xdp(struct xdp_md *ctx)
 {
 	return uplink_ingress(ctx);
 }

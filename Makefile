@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make` lists the targets. Each one that needs the environment sets it up first.
+
+VENV := .venv/bin
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup objects perf-objects lint format lock abi verifier-cost test \
+	test-nightly demo bench package clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+
+setup: ## packages, .venv, objects, editable install, bpffs; quick when done (root)
+	@tools/setup.sh
+
+objects: ## compile the BPF programs into loader/ilax/objects/
+	@$(PYTHON) tools/build_objects.py
+
+lint: setup ## formats, types, licences, shell; abi.lock and verifier cost are current
+	@tools/lint.sh
+
+format: setup ## apply clang-format and ruff
+	@git ls-files -z --cached --others --exclude-standard '*.c' '*.h' | \
+		xargs -0 clang-format-19 -i
+	@$(VENV)/ruff check --fix --quiet . || true
+	@$(VENV)/ruff format --quiet .
+
+abi: setup ## write maps_schema/abi.lock anew
+	@$(VENV)/python tools/abi_lock.py
+
+verifier-cost: setup ## measure perf/verifier_cost.csv anew (root)
+	@$(VENV)/python tools/verifier_cost.py
+
+lock: ## pin requirements/*.in anew; UPGRADE=1 takes newer versions
+	@tools/lock.sh $(if $(UPGRADE),--upgrade)
+
+test: setup ## all tests (root); ARGS="-k name" chooses
+	@$(VENV)/python -m pytest $(ARGS)
+
+test-nightly: setup ## property tests with 100000 cases each (root)
+	@ILAX_CASES=100000 $(VENV)/python -m pytest tests/property $(ARGS)
+
+demo: setup ## three hosts in network namespaces, a task moves; build/demo.json (root)
+	@$(VENV)/python demo/run.py
+
+perf-objects: setup
+	@$(VENV)/python tools/build_objects.py --output build/perf perf/bpf/*.bpf.c
+
+bench: perf-objects ## measure; build/bench.json and a table (root)
+	@mkdir -p build
+	@PYTHONPATH=perf $(VENV)/python -m ilax_perf --output build/bench.json $(ARGS)
+
+package: setup ## wheel and sdist, with the compiled objects, into dist/
+	@$(VENV)/python -m hatchling build -d dist -t sdist -t wheel
+
+clean: ## remove what was built, and .venv
+	rm -rf build dist .venv loader/ilax/objects .mypy_cache .ruff_cache .pytest_cache .hypothesis

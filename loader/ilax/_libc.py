@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The few calls of libc that Python's os module lacks (before 3.12)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+from ilax.errors import SystemCallError
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong,
+                        ctypes.c_char_p)  # fmt: skip
+_libc.mount.restype = ctypes.c_int
+_libc.statfs.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
+_libc.statfs.restype = ctypes.c_int
+_libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+_libc.setns.restype = ctypes.c_int
+
+_CLONE_NEWNET = 0x40000000
+
+
+def mount(source: str, target: Path, kind: str, options: str) -> None:
+    """mount(2).
+
+    Raises:
+        SystemCallError: with the errno.
+    """
+    if _libc.mount(source.encode(), os.fsencode(target), kind.encode(), 0, options.encode()):
+        raise SystemCallError(f"mount {kind} at {target}", ctypes.get_errno())
+
+
+def file_system_type(path: Path) -> int:
+    """f_type of statfs(2); 0 if the path does not exist."""
+    buffer = ctypes.create_string_buffer(256)
+    if _libc.statfs(os.fsencode(path), buffer):
+        return 0
+    return int.from_bytes(buffer.raw[:8], "little") & 0xFFFFFFFF
+
+
+def enter_network_namespace(fd: int) -> None:
+    """setns(2) of the calling thread.
+
+    Raises:
+        SystemCallError: with the errno; EPERM means that CAP_SYS_ADMIN is
+            missing.
+    """
+    if _libc.setns(fd, _CLONE_NEWNET):
+        raise SystemCallError("enter a network namespace", ctypes.get_errno())

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `ilax` command. It holds no state; every module here is one noun.
+
+Commands are imported when they are used, so that none pays for another's
+libraries at start-up.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+
+import click
+
+from ilax.cli.context import Context
+from ilax.errors import IlaxError
+from ilax.instance_name import DEFAULT_INSTANCE
+
+# Name of a command: module in this package, and object in it.
+_COMMANDS = {
+    "up": ("lifecycle", "up"),
+    "down": ("lifecycle", "down"),
+    "status": ("status", "status"),
+    "endpoint": ("endpoint", "endpoint"),
+    "mapping": ("mapping", "mapping"),
+    "address": ("address", "address"),
+    "counters": ("counters", "counters"),
+    "version": ("version", "version"),
+    "completion": ("completion", "completion"),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table above."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command; None if there is none of that name."""
+        entry = _COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, attribute = entry
+        command: click.Command = getattr(
+            importlib.import_module(f"ilax.cli.{module}"), attribute
+        )
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--instance",
+    default=DEFAULT_INSTANCE,
+    envvar="ILAX_INSTANCE",
+    show_default=True,
+    show_envvar=True,
+    help="Which datapath of this machine.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs to read.")
+@click.option("--verbose", "-v", is_flag=True, help="Log what is done.")
+@click.pass_context
+def cli(ctx: click.Context, instance: str, as_json: bool, verbose: bool) -> None:
+    """Manage the ilax datapath of this host.
+
+    The pinned BPF maps are the state; this command reads and writes them.
+
+    \b
+    Exit codes:
+      0 done                      5 missing capability
+      1 other error               6 pinned maps of another layout
+      2 wrong usage or address    7 a kernel call failed
+      3 not found                 8 a map is full
+      4 conflict                  9 the kernel refused a program
+
+    \b
+    Example:
+      ilax up --uplink eth0 --sir-prefix 2001:db8:5a5a:1::/64 \\
+              --locator 2001:db8:42:7::/64 --block 2001:db8:42::/48
+      ilax endpoint add 2001:db8:5a5a:1:2000::5 --netns web1
+      ilax --json counters
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.WARNING, format="%(name)s: %(message)s"
+    )
+    ctx.obj = Context(instance, as_json)
+
+
+def main() -> None:
+    """Entry point: errors become one clear message and an exit code."""
+    try:
+        cli(prog_name="ilax")
+    except IlaxError as error:
+        click.echo(f"ilax: {error}", err=True)
+        if error.hint:
+            click.echo(f"      {error.hint}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ilax up` and `ilax down`."""
+
+from __future__ import annotations
+
+import click
+
+from ilax.address import Address, Prefix
+from ilax.cli.context import ADDRESS, PREFIX, PREFIX_64, Context, pass_context
+
+
+@click.command()
+@click.option("--uplink", required=True, metavar="DEV", help="Interface towards the fabric.")
+@click.option(
+    "--sir-prefix", "sir_prefixes", required=True, multiple=True, type=PREFIX_64,
+    help="Prefix of all tasks' addresses, /64. May be repeated; the first is the locators' domain.",
+)  # fmt: skip
+@click.option(
+    "--locator", "locators", required=True, multiple=True, type=PREFIX_64,
+    help="Prefix that the fabric routes to this host, /64. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--block", "blocks", multiple=True, type=PREFIX,
+    help="Prefix of all locators; tasks may never address it. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--cbit/--no-cbit", default=True, show_default=True,
+    help="Mark adjusted identifiers on the wire (neutral-map; without: neutral-map-auto).",
+)  # fmt: skip
+@click.option(
+    "--typed/--untyped", default=True, show_default=True,
+    help="Identifiers begin with a type; type 0 is an ordinary address of a host.",
+)  # fmt: skip
+@click.option("--host-address", type=ADDRESS, help="SIR address of this host's own processes.")
+@click.option(
+    "--gateway", type=ADDRESS, help="Next hop of all wire addresses; default: ask the routes."
+)
+@click.option(
+    "--xdp", type=click.Choice(["auto", "native", "generic", "off"]), default="auto",
+    show_default=True, help="auto: native, or none where that is impossible.",
+)  # fmt: skip
+@click.option(
+    "--tc", type=click.Choice(["auto", "tcx", "clsact"]), default="auto", show_default=True,
+    help="auto: tcx, or clsact on kernels before 6.6.",
+)  # fmt: skip
+@click.option("--max-endpoints", type=click.IntRange(1, 1 << 24), help="Rows; default 65536.")
+@click.option("--max-mappings", type=click.IntRange(1, 1 << 26), help="Rows; default 1048576.")
+@pass_context
+def up(
+    context: Context,
+    uplink: str,
+    sir_prefixes: tuple[Prefix, ...],
+    locators: tuple[Prefix, ...],
+    blocks: tuple[Prefix, ...],
+    cbit: bool,
+    typed: bool,
+    host_address: Address | None,
+    gateway: Address | None,
+    xdp: str,
+    tc: str,
+    max_endpoints: int | None,
+    max_mappings: int | None,
+) -> None:
+    """Bring the datapath up on an uplink, or upgrade it in place.
+
+    A second `up` swaps the programs without losing a packet; rows stay.
+
+    \b
+    Example:
+      ilax up --uplink eth0 --sir-prefix 2001:db8:5a5a:1::/64 \\
+              --locator 2001:db8:42:7::/64 --block 2001:db8:42::/48
+    """
+    from ilax import lifecycle
+    from ilax.attach import TcMode, XdpMode
+    from ilax.fabric import Fabric
+
+    result = lifecycle.up(
+        context.instance,
+        lifecycle.UpOptions(
+            uplink=uplink,
+            fabric=Fabric(sir_prefixes, locators, blocks, cbit=cbit, typed=typed),
+            gateway=gateway,
+            host_address=host_address,
+            xdp=XdpMode(xdp),
+            tc=TcMode(tc),
+            max_endpoints=max_endpoints or 0,
+            max_mappings=max_mappings or 0,
+        ),
+    )
+    done = "up" if result.fresh else "upgraded in place"
+    lines = [f"instance {context.instance} {done} on {uplink} (XDP {result.xdp}, {result.tc})"]
+    lines += [f"note: {note}" for note in result.notes]
+    context.show(result, "\n".join(lines))
+
+
+@click.command()
+@click.option(
+    "--force",
+    is_flag=True,
+    help="From outside of its network namespace, too; routes and addresses in there stay.",
+)
+@pass_context
+def down(context: Context, force: bool) -> None:
+    """Take the datapath down and leave nothing of it.
+
+    Containers that `endpoint add` connected lose their interface.
+
+    \b
+    Example:
+      ilax down
+    """
+    from ilax import lifecycle
+
+    lifecycle.down(context.instance, force=force)
+    context.show({"instance": context.instance}, f"instance {context.instance} is down")

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ilax mapping`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import click
+
+from ilax.address import Address, Prefix
+from ilax.cli.context import ADDRESS, PREFIX_64, Context, pass_context
+from ilax.errors import NotFoundError, UsageError
+
+# Fewer rows are written before a bar could be read.
+_BAR_FROM_ROWS = 100_000
+
+
+@click.group()
+def mapping() -> None:
+    """Where every SIR address lives now.
+
+    \b
+    Example:
+      ilax mapping add 2001:db8:5a5a:1:2000::9 --locator 2001:db8:42:8::/64
+      ilax mapping export - | head
+    """
+
+
+@mapping.command("add")
+@click.argument("sir", type=ADDRESS)
+@click.option("--wire", type=ADDRESS, help="Its wire address.")
+@click.option("--locator", type=PREFIX_64, help="Or: the locator of the host it lives on.")
+@pass_context
+def add(context: Context, sir: Address, wire: Address | None, locator: Prefix | None) -> None:
+    """Write one mapping, or move it.
+
+    \b
+    Example:
+      ilax mapping add 2001:db8:5a5a:1:2000::9 --locator 2001:db8:42:8::/64
+    """
+    from ilax import mappings
+    from ilax.instance import Instance
+
+    with Instance.open(context.instance) as instance:
+        added = mappings.add(instance, sir, wire=wire, locator=locator)
+    context.show(added, f"mapping {added.sir} -> {added.wire} ({added.action})")
+
+
+@mapping.command("del")
+@click.argument("sir", type=ADDRESS)
+@pass_context
+def delete(context: Context, sir: Address) -> None:
+    """Remove one mapping: packets to it are dropped from then on.
+
+    \b
+    Example:
+      ilax mapping del 2001:db8:5a5a:1:2000::9
+    """
+    from ilax import mappings
+    from ilax.instance import Instance
+
+    with Instance.open(context.instance) as instance:
+        if not mappings.delete(instance, sir):
+            raise NotFoundError(f"no mapping of {sir}; nothing was changed")
+    context.show({"sir": str(sir)}, f"mapping of {sir} removed")
+
+
+@mapping.command("list")
+@click.option("--limit", type=click.IntRange(1), help="Show this many rows only.")
+@pass_context
+def list_all(context: Context, limit: int | None) -> None:
+    """List the mappings, in the order of their addresses.
+
+    With --json every row is one line; `export` writes files.
+
+    \b
+    Example:
+      ilax mapping list --limit 20
+    """
+    import io
+
+    from ilax import mapping_files
+    from ilax.instance import Instance
+
+    text = io.StringIO()
+    with Instance.open(context.instance) as instance:
+        mapping_files.dump(instance, text, "jsonl" if context.as_json else "csv")
+    lines = text.getvalue().splitlines()
+    if context.as_json:
+        click.echo("\n".join(lines[:limit]) if lines else "", nl=bool(lines))
+        return
+    shown = lines[: limit + 1 if limit else None]
+    rows = [line.split(",") for line in shown]
+    for sir, wire, action, generation in rows:
+        click.echo(f"{sir:40} {wire:40} {action:8} {generation:>10}")
+
+
+@mapping.command("import")
+@click.argument("file")
+@click.option("--format", "file_format", type=click.Choice(["csv", "jsonl"]), help="Default: by name.")
+@pass_context
+def import_file(context: Context, file: str, file_format: str | None) -> None:
+    """Write the mappings of a FILE ("-": standard input).
+
+    CSV with the header `sir,wire` or `sir,locator`, or one JSON object a line
+    with those names. The whole file is checked before the first row is written.
+
+    \b
+    Example:
+      ilax mapping import mappings.csv
+    """
+    from ilax import mapping_files
+    from ilax.instance import Instance
+
+    chosen = file_format or mapping_files.format_of(file)
+    with Instance.open(context.instance) as instance, _reading(file) as stream:
+        # Reading and writing count each row once.
+        expected = 2 * _count_lines(file)
+        with _bar(expected, "importing") as advance:
+            rows = mapping_files.load(instance, stream, chosen, advance)
+    context.show({"rows": rows}, f"{rows} mappings written")
+
+
+@mapping.command("export")
+@click.argument("file")
+@click.option("--format", "file_format", type=click.Choice(["csv", "jsonl"]), help="Default: by name.")
+@pass_context
+def export_file(context: Context, file: str, file_format: str | None) -> None:
+    """Write all mappings to a FILE ("-": standard output).
+
+    \b
+    Example:
+      ilax mapping export mappings.jsonl
+    """
+    from ilax import mapping_files
+    from ilax.instance import Instance
+
+    chosen = file_format or mapping_files.format_of(file)
+    with Instance.open(context.instance) as instance:
+        if file == "-":
+            mapping_files.dump(instance, sys.stdout, chosen)
+            return
+        # Beside the target first: a full disk must not cost the old export.
+        part = Path(f"{file}.part")
+        try:
+            with part.open("w") as stream:
+                rows = mapping_files.dump(instance, stream, chosen)
+            part.replace(file)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise UsageError(f"cannot write {file}: {error.strerror}") from error
+    context.show({"rows": rows}, f"{rows} mappings exported to {file}")
+
+
+@contextmanager
+def _reading(file: str) -> Iterator[IO[str]]:
+    if file == "-":
+        yield sys.stdin
+        return
+    try:
+        stream = Path(file).open(encoding="utf-8", newline="")
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}; nothing was written") from error
+    with stream:
+        try:
+            yield stream
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{file} is no UTF-8 text; nothing was written") from error
+
+
+def _count_lines(file: str) -> int:
+    if file == "-" or not os.path.isfile(file):
+        return 0
+    with open(file, "rb") as stream:
+        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+
+
+@contextmanager
+def _bar(rows: int, label: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error for long work; nothing for short work."""
+    if rows < _BAR_FROM_ROWS:
+        yield lambda count: None
+        return
+    with click.progressbar(length=rows, label=label, file=sys.stderr) as bar:
+        yield bar.update

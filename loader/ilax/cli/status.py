@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ilax status`."""
+
+from __future__ import annotations
+
+import click
+
+from ilax.cli.context import Context, pass_context, table
+
+
+@click.command()
+@pass_context
+def status(context: Context) -> None:
+    """Show programs, links, prefixes and sizes of an instance.
+
+    Exit code 3 if it is not up.
+
+    \b
+    Example:
+      ilax --json status
+    """
+    from ilax import status as reader
+    from ilax.instance import Instance
+
+    with Instance.open(context.instance) as instance:
+        found = reader.read(instance)
+    facts = [
+        ("instance", found.instance),
+        ("namespace", f"net:[{found.netns}]"),
+        ("uplink", f"interface {found.uplink_ifindex}, MTU {found.uplink_mtu}"),
+        ("SIR prefixes", ", ".join(found.sir_prefixes)),
+        ("locators", ", ".join(found.locators)),
+        ("blocks", ", ".join(found.blocks) or "none"),
+        ("mode", f"{'C-bit' if found.cbit else 'auto'}, {'typed' if found.typed else 'untyped'}"),
+        ("XDP", "attached" if found.xdp else "not attached: tc does the whole job"),
+        ("endpoints", f"{found.endpoints} of {found.capacities['ilax_endpoints']}"),
+        ("mappings", f"room for {found.capacities['ilax_mappings']}"),
+    ]
+    lines = [f"{name:13} {value}" for name, value in facts]
+    rows = [(link.link, link.program, link.tag, link.ifindex or "gone") for link in found.links]
+    lines += ["", table(("link", "program", "tag", "interface"), rows)]
+    context.show(found, "\n".join(lines))

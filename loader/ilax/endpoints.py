@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Endpoints: the tasks that this host delivers to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ilax import attach, fabric, mappings, schema
+from ilax.address import Address
+from ilax.attach import Hook, TcMode
+from ilax.bpf import Program
+from ilax.bpf.link import TCX_INGRESS
+from ilax.bpf.map import ANY, NO_EXIST
+from ilax.errors import ConflictError, NotFoundError
+from ilax.tables import index_key
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ilax.instance import Instance
+    from ilax.netlink import Network
+
+CONTAINER_PROGRAM = "ilax_from_task"
+
+# The contract's mtu field has 16 bits; 0 means "not checked".
+_MTU_MAX = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One row of `ilax_endpoints`.
+
+    Attributes:
+        delivery: "stack", "xdp" or "host".
+        ifindex: host-side device, 0 for "host".
+        mac, host_mac: 6 bytes each, of the container's and the host's side.
+        mtu: bytes of an IPv6 packet, 0 = not checked.
+        slot: row of `ilax_traffic`.
+        owns_link: ilax made the device (or the address) and removes it again.
+    """
+
+    sir: Address
+    wire: Address
+    delivery: str
+    ifindex: int
+    mac: bytes
+    host_mac: bytes
+    mtu: int
+    slot: int
+    generation: int
+    owns_link: bool
+
+
+def deliveries() -> dict[str, int]:
+    """Ways of delivery by the name that the CLI uses."""
+    return {
+        name.removeprefix("ILAX_DELIVERY_").lower(): value
+        for name, value in schema.enum("ilax_delivery").items()
+    }
+
+
+def _from_row(row: np.void | Any) -> Endpoint:
+    names = {value: name for name, value in deliveries().items()}
+    flags = schema.enum("ilax_endpoint_flag")
+    return Endpoint(
+        sir=Address(int(row["sir"]["prefix"]), int(row["sir"]["identifier"])),
+        wire=Address(int(row["wire"]["prefix"]), int(row["wire"]["identifier"])),
+        delivery=names.get(int(row["delivery"]), str(row["delivery"])),
+        ifindex=int(row["ifindex"]),
+        mac=bytes(row["mac"]),
+        host_mac=bytes(row["host_mac"]),
+        mtu=int(row["mtu"]),
+        slot=int(row["slot"]),
+        generation=int(row["generation"]),
+        owns_link=bool(row["flags"] & flags["ILAX_ENDPOINT_OWNS_LINK"]),
+    )
+
+
+def read_all(instance: Instance) -> list[Endpoint]:
+    """All endpoints, by SIR address."""
+    _, rows = instance.endpoints.rows()
+    return sorted((_from_row(row) for row in rows), key=lambda e: e.sir)
+
+
+def find(instance: Instance, sir: Address) -> Endpoint:
+    """The endpoint with a SIR address.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    known = fabric.read(instance)
+    known.check_sir(sir)
+    for locator in known.locators:
+        row = instance.endpoints.get(known.to_wire(sir, locator).packed)
+        if row is not None:
+            return _from_row(row)
+    raise NotFoundError(f"no endpoint {sir} in instance {instance.name}; nothing was changed")
+
+
+def free_slot(instance: Instance) -> int:
+    """A row of `ilax_traffic` that no endpoint uses, zeroed; 0 if all are used.
+
+    Two daemons that ask at the same moment may get one slot for two endpoints:
+    their traffic is then counted together, and nothing else happens.
+    """
+    _, rows = instance.endpoints.rows()
+    used = set(rows["slot"].tolist())
+    for slot in range(1, instance.traffic.map.max_entries):
+        if slot not in used:
+            zero = bytes(instance.traffic.map.value_bytes)
+            instance.traffic.map.update(index_key(slot), zero)
+            return slot
+    return 0
+
+
+def put(instance: Instance, endpoint: Endpoint, *, replace: bool = False) -> None:
+    """Write the row; the packets that come from then on are delivered.
+
+    Raises:
+        ConflictError: the wire address is taken; the row there was not changed.
+        MapFullError: no room for another endpoint.
+    """
+    row = instance.endpoints.new()[0]
+    row["wire"] = (endpoint.wire.prefix, endpoint.wire.identifier)
+    row["sir"] = (endpoint.sir.prefix, endpoint.sir.identifier)
+    row["ifindex"] = endpoint.ifindex
+    row["slot"] = endpoint.slot
+    row["generation"] = endpoint.generation
+    row["mtu"] = endpoint.mtu if endpoint.mtu <= _MTU_MAX else 0
+    row["delivery"] = deliveries()[endpoint.delivery]
+    row["mac"] = list(endpoint.mac)
+    row["host_mac"] = list(endpoint.host_mac)
+    if endpoint.owns_link:
+        row["flags"] = schema.enum("ilax_endpoint_flag")["ILAX_ENDPOINT_OWNS_LINK"]
+    instance.endpoints.put(endpoint.wire.packed, row, ANY if replace else NO_EXIST)
+
+
+def put_host(network: Network, instance: Instance, sir: Address) -> Endpoint:
+    """Make `sir` an address of the host's own processes.
+
+    The address stands on the loopback interface; packets for it are rewritten
+    and given to the host's stack.
+    """
+    known = fabric.read(instance)
+    known.check_sir(sir)
+    wire = known.to_wire(sir)
+    existing = instance.endpoints.get(wire.packed)
+    if existing is not None and _from_row(existing).delivery != "host":
+        raise ConflictError(f"{sir} is a container's endpoint; nothing was changed")
+    network.add_address(1, str(sir), 128)
+    slot = free_slot(instance) if existing is None else int(existing["slot"])
+    endpoint = Endpoint(sir, wire, "host", 0, bytes(6), bytes(6), 0, slot, 1, owns_link=True)
+    put(instance, endpoint, replace=True)
+    mappings.put_local(instance, sir, wire)
+    return endpoint
+
+
+def port_hook(ifindex: int) -> Hook:
+    """Where the container program sits on a host-side device."""
+    return Hook(f"port_{ifindex}", ifindex, TCX_INGRESS)
+
+
+def put_port(instance: Instance, ifindex: int, sir: Address, slot: int, *, any_source: bool) -> None:
+    """Let a device send: as `sir` only, unless `any_source`."""
+    row = instance.ports.new()[0]
+    row["sir"] = (sir.prefix, sir.identifier)
+    row["slot"] = slot
+    row["flags"] = schema.enum("ilax_port_flag")["ILAX_PORT_ANY_SOURCE"] if any_source else 0
+    instance.ports.put(index_key(ifindex), row)
+
+
+def swap_programs(
+    network: Network, instance: Instance, program: Program, mode: TcMode
+) -> None:
+    """Put a new container program on every port whose device is there."""
+    keys, _ = instance.ports.rows()
+    for ifindex in keys.tolist():
+        if network.interface_by_index(ifindex) is not None:
+            attach.attach_tc(network, instance.pins.links, port_hook(ifindex), program, mode)
+
+
+def remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
+    """Undo an endpoint: rows first, so that nothing is sent to a dying device.
+
+    What is gone already is fine, so a half-removed endpoint can be removed
+    again.
+    """
+    instance.endpoints.delete(endpoint.wire.packed)
+    mappings.delete_local(instance, endpoint.sir, endpoint.wire)
+    if endpoint.delivery == "host":
+        if endpoint.owns_link:
+            network.delete_address(1, str(endpoint.sir), 128)
+        return
+    device = network.interface_by_index(endpoint.ifindex)
+    if device is not None:
+        network.delete_route(f"{endpoint.sir}/128", endpoint.ifindex)
+        network.delete_neighbour(endpoint.ifindex, str(endpoint.sir))
+    attach.detach_tc(
+        network if device else None, instance.pins.links, port_hook(endpoint.ifindex)
+    )
+    if device is not None and endpoint.owns_link and device.alias == link_alias(instance, endpoint):
+        network.delete_interface(endpoint.ifindex)
+    instance.ports.delete(index_key(endpoint.ifindex))
+    instance.devices.delete(index_key(endpoint.ifindex))
+
+
+def remove_all(network: Network, instance: Instance) -> None:
+    """Undo every endpoint of an instance."""
+    for endpoint in read_all(instance):
+        remove(network, instance, endpoint)
+    # Ports whose endpoint row is missing: the trace of a crash.
+    keys, _ = instance.ports.rows()
+    for ifindex in keys.tolist():
+        device = network.interface_by_index(ifindex)
+        attach.detach_tc(network if device else None, instance.pins.links, port_hook(ifindex))
+        if device is not None and device.alias.startswith(f"ilax:{instance.name}:"):
+            network.delete_interface(ifindex)
+        instance.ports.delete(index_key(ifindex))
+
+
+def link_alias(instance: Instance, endpoint: Endpoint) -> str:
+    """Written on devices that we make; only such a device is ever deleted."""
+    return f"ilax:{instance.name}:{endpoint.sir}"

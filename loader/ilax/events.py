@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sampled drops from the ring of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ilax import schema
+from ilax.bpf import RingBuffer
+from ilax.counters import hook_names, reason_names
+
+if TYPE_CHECKING:
+    from ilax.instance import Instance
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One dropped packet.
+
+    Attributes:
+        time: CLOCK_MONOTONIC, ns.
+        ifindex: device it arrived on or was to leave by.
+        length: bytes of the frame.
+        slot: of the endpoint, 0 = unknown.
+        data: the first bytes of the frame, at most 128.
+    """
+
+    time: int
+    hook: str
+    reason: str
+    ifindex: int
+    length: int
+    slot: int
+    data: bytes
+
+
+def decode(raw: bytes) -> Event:
+    """An event from the bytes of `struct ilax_event`."""
+    import numpy as np
+
+    row = np.frombuffer(raw, schema.dtype("ilax_event"), 1)[0]
+    return Event(
+        time=int(row["time"]),
+        hook=hook_names().get(int(row["hook"]), str(row["hook"])),
+        reason=reason_names().get(int(row["reason"]), f"reason_{row['reason']}"),
+        ifindex=int(row["ifindex"]),
+        length=int(row["len"]),
+        slot=int(row["slot"]),
+        data=bytes(row["data"][: int(row["captured"])]),
+    )
+
+
+def reader(instance: Instance, callback: Callable[[Event], None]) -> RingBuffer:
+    """A ring reader that hands decoded events to `callback`; call its `poll`."""
+    return RingBuffer(instance.events, lambda raw: callback(decode(raw)))

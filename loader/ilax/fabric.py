@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an instance knows of the fabric: its SIR prefix, locator and blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ilax import address, schema
+from ilax.address import Address, Prefix
+from ilax.errors import ConflictError, UsageError
+from ilax.tables import index_key
+
+if TYPE_CHECKING:
+    from ilax.instance import Instance
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """One SIR domain, as this host sees it.
+
+    Attributes:
+        sir_prefixes: /64 each; the first one is the domain of the locators.
+        locators: this host's own, /64 each; the first one is used for new
+            endpoints.
+        blocks: prefixes of all locators of the fabric; tasks may never address
+            anything inside.
+        cbit: wire identifiers carry the C-bit.
+        typed: identifiers carry a type, type 0 is an ordinary host address.
+
+    Raises:
+        UsageError: the prefixes contradict each other.
+    """
+
+    sir_prefixes: tuple[Prefix, ...]
+    locators: tuple[Prefix, ...]
+    blocks: tuple[Prefix, ...] = field(default=())
+    cbit: bool = True
+    typed: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.sir_prefixes or not self.locators:
+            raise UsageError("a SIR prefix and a locator are needed")
+        for sir in self.sir_prefixes:
+            for other in (*self.locators, *self.blocks):
+                if sir in other or other in sir:
+                    raise UsageError(f"SIR prefix {sir} and locator prefix {other} overlap")
+        limit = schema.enum("ilax_size")["ILAX_MAX_PREFIXES"]
+        if len(self.rows_in_order()) > limit:
+            raise UsageError(f"more than {limit} prefixes")
+
+    def rows_in_order(self) -> list[tuple[str, Prefix]]:
+        """(kind, prefix), longest prefixes first, because the first match wins."""
+        blocks = sorted(self.blocks, key=lambda p: -p.length)
+        return (
+            [("ILAX_PREFIX_SIR", p) for p in self.sir_prefixes]
+            + [("ILAX_PREFIX_LOCATOR", p) for p in self.locators]
+            + [("ILAX_PREFIX_BLOCK", p) for p in blocks]
+        )
+
+    def check_sir(self, sir: Address) -> None:
+        """Raise unless `sir` can be the address of a task.
+
+        Raises:
+            UsageError: outside of the SIR prefixes.
+            AddressError: its identifier has no neutral mapping.
+        """
+        if not any(sir in prefix for prefix in self.sir_prefixes):
+            known = ", ".join(map(str, self.sir_prefixes))
+            raise UsageError(f"{sir} is outside of the SIR prefixes ({known}); nothing was changed")
+        address.check_identifier(sir, cbit=self.cbit, typed=self.typed)
+
+    def to_wire(self, sir: Address, locator: Prefix | None = None) -> Address:
+        """Wire address of a task at `locator` (default: our first one)."""
+        target = locator or self.locators[0]
+        return address.to_wire(sir, target.upper, cbit=self.cbit, typed=self.typed)
+
+    def is_local(self, wire: Address) -> bool:
+        """Whether a wire address leads to this host."""
+        return any(wire in locator for locator in self.locators)
+
+
+def write(instance: Instance, fabric: Fabric) -> None:
+    """Write the table of prefixes; rows behind the last one end it."""
+    kinds = schema.enum("ilax_prefix_kind")
+    flags = schema.enum("ilax_prefix_flag")
+    rows = instance.prefixes.new(schema.enum("ilax_size")["ILAX_MAX_PREFIXES"])
+    for row, (kind, prefix) in zip(rows, fabric.rows_in_order(), strict=False):
+        row["prefix"], row["mask"], row["kind"] = prefix.upper, prefix.mask, kinds[kind]
+        if kind != "ILAX_PREFIX_SIR":
+            row["sir_prefix"] = fabric.sir_prefixes[0].upper
+        row["flags"] = (flags["ILAX_PREFIX_CBIT"] if fabric.cbit else 0) | (
+            flags["ILAX_PREFIX_TYPED"] if fabric.typed else 0
+        )
+    for index, row in enumerate(rows):
+        old = instance.prefixes.get(index_key(index))
+        if old is None or old.tobytes() != row.tobytes():
+            instance.prefixes.put(index_key(index), row)
+
+
+def read(instance: Instance) -> Fabric:
+    """The fabric that the maps describe.
+
+    Raises:
+        ConflictError: the table is empty.
+    """
+    kinds = {value: name for name, value in schema.enum("ilax_prefix_kind").items()}
+    flags = schema.enum("ilax_prefix_flag")
+    found: dict[str, list[Prefix]] = {name: [] for name in kinds.values()}
+    common = 0
+    for index in range(schema.enum("ilax_size")["ILAX_MAX_PREFIXES"]):
+        row: Any = instance.prefixes.get(index_key(index))
+        kind = kinds[int(row["kind"])]
+        if kind == "ILAX_PREFIX_END":
+            break
+        common = int(row["flags"])
+        found[kind].append(Prefix(int(row["prefix"]), int(row["mask"]).bit_count()))
+    if not found["ILAX_PREFIX_SIR"] or not found["ILAX_PREFIX_LOCATOR"]:
+        raise ConflictError(
+            f"instance {instance.name} has no prefixes", hint="run `ilax up` again"
+        )
+    return Fabric(
+        tuple(found["ILAX_PREFIX_SIR"]),
+        tuple(found["ILAX_PREFIX_LOCATOR"]),
+        tuple(found["ILAX_PREFIX_BLOCK"]),
+        cbit=bool(common & flags["ILAX_PREFIX_CBIT"]),
+        typed=bool(common & flags["ILAX_PREFIX_TYPED"]),
+    )

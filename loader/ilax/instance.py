@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An open instance: its maps, checked. The maps are the state; this holds none."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from ilax import schema
+from ilax.bpf import Map
+from ilax.errors import ConflictError, LayoutError, NotFoundError
+from ilax.layout_check import check_abi_row, check_maps
+from ilax.instance_name import DEFAULT_INSTANCE
+from ilax.pins import PinFolder
+from ilax.tables import Table, index_key
+
+MAP_NAMES = (
+    "ilax_abi",
+    "ilax_config",
+    "ilax_counters",
+    "ilax_devices",
+    "ilax_endpoints",
+    "ilax_events",
+    "ilax_mappings",
+    "ilax_ports",
+    "ilax_prefixes",
+    "ilax_traffic",
+)
+
+
+def own_netns() -> int:
+    """Inode number of the network namespace of this process."""
+    return os.stat("/proc/self/ns/net").st_ino
+
+
+class Instance:
+    """The maps of one instance, open and of the right layout.
+
+    Use `Instance.open()`. Attributes are tables, named as the maps are without
+    their prefix: `endpoints`, `mappings`, `ports`, `prefixes`, `config`,
+    `counters`, `traffic`; `devices` and `events` are plain maps.
+    """
+
+    def __init__(self, pins: PinFolder, maps: dict[str, Map], stack: ExitStack) -> None:
+        self.pins = pins
+        self.name = pins.instance
+        self.maps = maps
+        self._stack = stack
+        self.endpoints = Table(maps["ilax_endpoints"])
+        self.mappings = Table(maps["ilax_mappings"])
+        self.ports = Table(maps["ilax_ports"])
+        self.prefixes = Table(maps["ilax_prefixes"])
+        self.config = Table(maps["ilax_config"])
+        self.counters = Table(maps["ilax_counters"])
+        self.traffic = Table(maps["ilax_traffic"])
+        self.devices = maps["ilax_devices"]
+        self.events = maps["ilax_events"]
+
+    @classmethod
+    def open(cls, name: str = DEFAULT_INSTANCE) -> Self:
+        """Open the pinned maps of an instance and check their layout.
+
+        Raises:
+            NotFoundError: the instance is not up.
+            LayoutError: it was made by an ilax of another contract; nothing
+                was written.
+        """
+        pins = PinFolder(name)
+        if not pins.maps.is_dir():
+            others = [v for v in pins.other_versions() if v.startswith("v")]
+            if others and not pins.version.is_dir():
+                raise LayoutError(
+                    f"instance {name} has another contract",
+                    [f"pinned: {', '.join(others)}; ilax expects v{schema.ABI_MAJOR}"],
+                )
+            raise NotFoundError(f"instance {name} is not up", hint="start it with `ilax up`")
+        with ExitStack() as stack:
+            maps = {n: stack.enter_context(Map.open_pinned(pins.maps / n)) for n in MAP_NAMES}
+            minor = check_abi_row(maps["ilax_abi"], name)
+            check_maps(maps, name, newer=minor > schema.enum("ilax_version")["ILAX_ABI_MINOR"])
+            return cls(pins, maps, stack.pop_all())
+
+    def require_own_netns(self, action: str) -> None:
+        """Raise unless this process is in the namespace that the instance serves.
+
+        Interface numbers of another namespace would name the wrong devices.
+
+        Raises:
+            ConflictError: says which namespace is the right one.
+        """
+        row = self.config.get(index_key(0))
+        netns = int(row["netns"]) if row is not None else 0
+        if netns != own_netns():
+            raise ConflictError(
+                f"cannot {action}: instance {self.name} serves another network namespace "
+                f"(net:[{netns}]); nothing was changed",
+                hint="run ilax inside of it (nsenter --net=...), or name another --instance",
+            )
+
+    def close(self) -> None:
+        """Close all maps."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

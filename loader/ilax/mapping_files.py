@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mappings in files: CSV with a header, or JSON lines.
+
+Columns: `sir`, and `wire` or `locator`; further columns are ignored, so an
+export can be imported. Empty lines are skipped.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TextIO
+
+from ilax import address_bulk, fabric, mappings
+from ilax.address import parse_prefix
+from ilax.errors import AddressError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ilax.instance import Instance
+
+EXPORT_COLUMNS = ("sir", "wire", "action", "generation")
+
+
+def _csv_records(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(stream)
+    for record in reader:
+        yield reader.line_num, record
+
+
+def _json_records(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise UsageError(f"line {number}: no JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise UsageError(f"line {number}: no JSON object")
+        yield number, record
+
+
+_READERS = {"csv": _csv_records, "jsonl": _json_records}
+FORMATS = tuple(_READERS)
+
+
+def format_of(name: str) -> str:
+    """The format that a file's name tells; CSV if it tells none."""
+    return "jsonl" if name.endswith((".jsonl", ".ndjson", ".json")) else "csv"
+
+
+def _column(records: list[tuple[int, dict[str, Any]]], name: str) -> list[str]:
+    texts = []
+    for number, record in records:
+        value = record.get(name)
+        if not isinstance(value, str) or not value.strip():
+            raise UsageError(f"line {number}: no value for {name!r}")
+        texts.append(value.strip())
+    return texts
+
+
+def _addresses(
+    records: list[tuple[int, dict[str, Any]]], name: str
+) -> NDArray[np.uint64]:
+    import numpy as np
+
+    texts = _column(records, name)
+    try:
+        return address_bulk.parse_texts(texts).astype(np.uint64)
+    except AddressError:
+        for (number, _), text in zip(records, texts, strict=True):
+            try:
+                address_bulk.parse_texts([text])
+            except AddressError as error:
+                raise AddressError(f"line {number}: {text!r} is not an IPv6 address") from error
+        raise
+
+
+def _locators(records: list[tuple[int, dict[str, Any]]]) -> NDArray[np.uint64]:
+    import numpy as np
+
+    known: dict[str, int] = {}
+    halves = []
+    for (number, _), text in zip(records, _column(records, "locator"), strict=True):
+        if text not in known:
+            try:
+                known[text] = parse_prefix(text, length=64).upper
+            except AddressError as error:
+                raise AddressError(f"line {number}: {error}") from error
+        halves.append(known[text])
+    return np.array(halves, np.uint64)
+
+
+def load(
+    instance: Instance,
+    stream: TextIO,
+    file_format: str,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> int:
+    """Read a file and write its mappings, all or nothing as to its contents.
+
+    The whole file is read and checked before the first row is written.
+
+    Args:
+        progress: called with the number of rows since its last call, once for
+            reading and once for writing each row.
+
+    Returns:
+        Rows written.
+
+    Raises:
+        UsageError, AddressError: names the line; nothing was written.
+        MapFullError: its `written` tells how many rows were written.
+    """
+    known = fabric.read(instance)
+    records = _READERS[file_format](stream)
+    checked: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
+    while chunk := list(islice(records, mappings.CHUNK_ROWS)):
+        sir = _addresses(chunk, "sir")
+        if chunk[0][1].get("wire"):
+            wire = _addresses(chunk, "wire")
+        else:
+            wire = address_bulk.to_wire(
+                sir, _locators(chunk), cbit=known.cbit, typed=known.typed
+            )
+        mappings.check_bulk(known, sir, wire)
+        checked.append((sir, wire))
+        progress(len(chunk))
+    written = 0
+    for sir, wire in checked:
+        written += mappings.write_bulk(instance, known, sir, wire)
+        progress(len(sir))
+    return written
+
+
+def dump(
+    instance: Instance,
+    stream: TextIO,
+    file_format: str,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> int:
+    """Write all mappings to a file, in the order of their addresses.
+
+    Returns:
+        Rows written.
+    """
+    import numpy as np
+
+    sir, rows = mappings.read_all(instance)
+    names = mappings.action_names()
+    if file_format == "csv":
+        stream.write(",".join(EXPORT_COLUMNS) + "\n")
+    for start in range(0, len(rows), mappings.CHUNK_ROWS):
+        part = rows[start : start + mappings.CHUNK_ROWS]
+        wire = np.stack([part["wire"]["prefix"], part["wire"]["identifier"]], axis=1)
+        for sir_text, wire_text, action, generation in zip(
+            address_bulk.format_texts(sir[start : start + len(part)]),
+            address_bulk.format_texts(wire),
+            part["action"].tolist(),
+            part["generation"].tolist(),
+            strict=True,
+        ):
+            values = (sir_text, wire_text, names.get(action, str(action)), generation)
+            if file_format == "csv":
+                stream.write(",".join(map(str, values)) + "\n")
+            else:
+                stream.write(json.dumps(dict(zip(EXPORT_COLUMNS, values, strict=True))) + "\n")
+        progress(len(part))
+    return len(rows)

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mappings: where every SIR address lives now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ilax import fabric, schema
+from ilax.address import Address, Prefix
+from ilax.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ilax.fabric import Fabric
+    from ilax.instance import Instance
+
+# Rows of one call of a bulk load: enough to hide the call, few enough for a
+# smooth progress bar.
+CHUNK_ROWS = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One row of `ilax_mappings`.
+
+    Attributes:
+        action: "local" or "forward".
+        generation: orders the moves of a task.
+    """
+
+    sir: Address
+    wire: Address
+    action: str
+    generation: int
+
+
+def _actions() -> dict[str, int]:
+    return {
+        name.removeprefix("ILAX_ACTION_").lower(): value
+        for name, value in schema.enum("ilax_action").items()
+    }
+
+
+def _from_row(sir: Address, row: np.void | Any) -> Mapping:
+    names = {value: name for name, value in _actions().items()}
+    wire = Address(int(row["wire"]["prefix"]), int(row["wire"]["identifier"]))
+    action = names.get(int(row["action"]), str(row["action"]))
+    return Mapping(sir, wire, action, int(row["generation"]))
+
+
+def _check_wire(known: Fabric, sir: Address, wire: Address) -> None:
+    """A wire address must lead to a receiver that restores exactly `sir`."""
+    if any(wire in prefix for prefix in known.sir_prefixes):
+        raise UsageError(f"{wire} is a SIR address, no wire address; nothing was changed")
+    expected = known.to_wire(sir, Prefix(wire.prefix))
+    if wire != expected:
+        raise UsageError(
+            f"{wire} is not the neutral wire address of {sir} at that locator "
+            f"(which is {expected}); nothing was changed"
+        )
+
+
+def add(
+    instance: Instance,
+    sir: Address,
+    *,
+    wire: Address | None = None,
+    locator: Prefix | None = None,
+    generation: int | None = None,
+) -> Mapping:
+    """Write or move one mapping: by its wire address or by the new locator.
+
+    A wire address of this host makes the action "local", any other "forward".
+
+    Args:
+        generation: default: one more than the row that is replaced.
+
+    Raises:
+        UsageError, AddressError: not a task's address, or not its wire address.
+        MapFullError: no room for another mapping.
+    """
+    known = fabric.read(instance)
+    known.check_sir(sir)
+    if (wire is None) == (locator is None):
+        raise UsageError("give either a wire address or a locator; nothing was changed")
+    if wire is None:
+        wire = known.to_wire(sir, locator)
+    _check_wire(known, sir, wire)
+    if generation is None:
+        old = instance.mappings.get(sir.packed)
+        generation = int(old["generation"]) + 1 if old is not None else 1
+    mapping = Mapping(sir, wire, "local" if known.is_local(wire) else "forward", generation)
+    _put(instance, mapping)
+    return mapping
+
+
+def _put(instance: Instance, mapping: Mapping) -> None:
+    row = instance.mappings.new()[0]
+    row["wire"] = (mapping.wire.prefix, mapping.wire.identifier)
+    row["action"] = _actions()[mapping.action]
+    row["generation"] = mapping.generation
+    instance.mappings.put(mapping.sir.packed, row)
+
+
+def put_local(instance: Instance, sir: Address, wire: Address) -> bytes | None:
+    """Point a SIR address at this host's own endpoint.
+
+    Returns:
+        The row that stood there, for `restore`.
+    """
+    previous = instance.mappings.map.lookup(sir.packed)
+    old = instance.mappings.get(sir.packed)
+    generation = int(old["generation"]) + 1 if old is not None else 1
+    _put(instance, Mapping(sir, wire, "local", generation))
+    return previous
+
+
+def restore(instance: Instance, sir: Address, previous: bytes | None) -> None:
+    """Put back what `put_local` replaced."""
+    if previous is None:
+        instance.mappings.delete(sir.packed)
+    else:
+        instance.mappings.map.update(sir.packed, previous)
+
+
+def delete_local(instance: Instance, sir: Address, wire: Address) -> None:
+    """Remove the mapping of a local endpoint, unless it points elsewhere by now."""
+    row = instance.mappings.get(sir.packed)
+    if row is not None and _from_row(sir, row).wire == wire:
+        instance.mappings.delete(sir.packed)
+
+
+def get(instance: Instance, sir: Address) -> Mapping | None:
+    """One mapping, or None."""
+    row = instance.mappings.get(sir.packed)
+    return None if row is None else _from_row(sir, row)
+
+
+def delete(instance: Instance, sir: Address) -> bool:
+    """Remove one mapping; False if there was none."""
+    return instance.mappings.delete(sir.packed)
+
+
+def put_bulk(
+    instance: Instance,
+    sir: NDArray[np.uint64],
+    *,
+    wire: NDArray[np.uint64] | None = None,
+    locator: NDArray[np.uint64] | int | None = None,
+    generation: int = 1,
+) -> int:
+    """Write many mappings at once.
+
+    Args:
+        sir: uint64, shape (n, 2): SIR prefix and identifier.
+        wire: same shape; or
+        locator: upper half of a locator, one for all or shape (n,), from which
+            the neutral wire addresses are computed.
+
+    Returns:
+        Rows written.
+
+    Raises:
+        AddressError: names the first row that cannot be mapped; nothing was
+            written.
+        UsageError: a row is outside of the SIR prefixes; nothing was written.
+        MapFullError: its `written` tells how many rows were written.
+    """
+    from ilax import address_bulk
+
+    known = fabric.read(instance)
+    if wire is not None:
+        check_bulk(known, sir, wire)
+    elif locator is not None:
+        _check_prefixes(known, sir)
+        wire = address_bulk.to_wire(sir, locator, cbit=known.cbit, typed=known.typed)
+    else:
+        raise UsageError("give either wire addresses or a locator; nothing was written")
+    return write_bulk(instance, known, sir, wire, generation)
+
+
+def _check_prefixes(known: Fabric, sir: NDArray[np.uint64]) -> None:
+    import numpy as np
+
+    from ilax import address_bulk
+
+    outside = ~np.isin(sir[:, 0], np.array([p.upper for p in known.sir_prefixes], np.uint64))
+    if outside.any():
+        first = address_bulk.format_texts(sir[outside][:1])[0]
+        raise UsageError(
+            f"{int(outside.sum())} addresses are outside of the SIR prefixes, the first is "
+            f"{first}; nothing was written"
+        )
+
+
+def check_bulk(known: Fabric, sir: NDArray[np.uint64], wire: NDArray[np.uint64]) -> None:
+    """Raise unless every `wire` is the neutral wire address of its `sir`.
+
+    Raises:
+        AddressError, UsageError: names the first row that is not.
+    """
+    import numpy as np
+
+    from ilax import address_bulk
+
+    _check_prefixes(known, sir)
+    expected = address_bulk.to_wire(sir, wire[:, 0], cbit=known.cbit, typed=known.typed)
+    wrong = (expected != wire).any(axis=1)
+    if wrong.any():
+        first, given = address_bulk.format_texts(np.stack([sir[wrong][0], wire[wrong][0]]))
+        raise UsageError(
+            f"{int(wrong.sum())} wire addresses are not neutral, the first is {given} for "
+            f"{first}; nothing was written"
+        )
+
+
+def write_bulk(
+    instance: Instance,
+    known: Fabric,
+    sir: NDArray[np.uint64],
+    wire: NDArray[np.uint64],
+    generation: int = 1,
+) -> int:
+    """Write checked rows; see `put_bulk`."""
+    import numpy as np
+
+    local = np.isin(wire[:, 0], np.array([p.upper for p in known.locators], np.uint64))
+    actions = _actions()
+    rows = instance.mappings.new(len(sir))
+    rows["wire"]["prefix"] = wire[:, 0]
+    rows["wire"]["identifier"] = wire[:, 1]
+    rows["action"] = np.where(local, actions["local"], actions["forward"])
+    rows["generation"] = generation
+    keys = np.ascontiguousarray(sir.astype(">u8")).view(instance.mappings.key_dtype)[:, 0]
+    return instance.mappings.put_rows(keys, rows)
+
+
+def read_all(instance: Instance) -> tuple[NDArray[np.uint64], NDArray[np.void]]:
+    """All mappings.
+
+    Returns:
+        SIR addresses, native uint64 (n, 2), and rows of `ilax_mapping`, (n,);
+        both in the order of the addresses.
+    """
+    import numpy as np
+
+    keys, rows = instance.mappings.rows()
+    sir = np.stack([keys["prefix"], keys["identifier"]], axis=1).astype(np.uint64)
+    order = np.lexsort((sir[:, 1], sir[:, 0]))
+    return sir[order], rows[order]
+
+
+def action_names() -> dict[int, str]:
+    """Names of the actions by number."""
+    return {value: name for name, value in _actions().items()}

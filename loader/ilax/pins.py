@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an instance lives in bpffs, and who may change it at a time.
+
+    /sys/fs/bpf/ilax/<instance>/v<major>/maps/<map>
+                                        /programs/<program>
+                                        /links/<link>
+
+The folder of maps appears by one rename, complete, so a crash leaves either no
+instance or a whole one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ilax import _libc, instance_name
+from ilax.schema import ABI_MAJOR
+
+BPFFS = Path("/sys/fs/bpf")
+_BPF_FS_MAGIC = 0xCAFE4A11
+
+
+class PinFolder:
+    """Paths of one instance.
+
+    Args:
+        instance: letters, digits, `_` and `-`, at most 32.
+
+    Raises:
+        UsageError: the name would not make a path.
+    """
+
+    def __init__(self, instance: str) -> None:
+        self.instance = instance_name.check(instance)
+        self.root = BPFFS / "ilax"
+        self.base = self.root / instance
+        self.version = self.base / f"v{ABI_MAJOR}"
+        self.maps = self.version / "maps"
+        self.maps_new = self.version / "maps_new"
+        self.programs = self.version / "programs"
+        self.links = self.version / "links"
+
+    def other_versions(self) -> list[str]:
+        """Major versions that are pinned beside ours, such as `v2`."""
+        if not self.base.is_dir():
+            return []
+        return sorted(p.name for p in self.base.iterdir() if p != self.version)
+
+    def create(self) -> None:
+        """Make the folders, readable by their owner only."""
+        for folder in (self.root, self.base, self.version, self.programs, self.links):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    def replace_program(self, name: str, pin: object) -> None:
+        """Pin a program over an older one of the same name, in one step."""
+        from ilax.bpf import Program
+
+        assert isinstance(pin, Program)
+        fresh = self.programs / f"{name}_new"
+        fresh.unlink(missing_ok=True)
+        pin.pin(fresh)
+        fresh.rename(self.programs / name)
+
+    def remove(self) -> None:
+        """Remove everything of this instance and version; links let go last."""
+        for folder in (self.links, self.programs, self.maps, self.maps_new):
+            remove_folder(folder)
+        for folder in (self.version, self.base, self.root):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other loaders away from this instance's set-up.
+
+        Rows need no lock: each update of a map is atomic.
+        """
+        self.root.mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+            with contextlib.suppress(OSError):
+                self.root.rmdir()
+
+
+def remove_folder(folder: Path) -> None:
+    """Unpin all that is in a folder, and remove it."""
+    if not folder.is_dir():
+        return
+    for pin in folder.iterdir():
+        pin.unlink(missing_ok=True)
+    folder.rmdir()
+
+
+def instances() -> list[str]:
+    """Names of all instances that have pins."""
+    root = BPFFS / "ilax"
+    return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+
+
+def ensure_bpffs() -> bool:
+    """Mount bpffs if it is absent.
+
+    Returns:
+        Whether it had to be mounted.
+
+    Raises:
+        SystemCallError: it cannot be mounted (CAP_SYS_ADMIN is needed).
+    """
+    if _libc.file_system_type(BPFFS) == _BPF_FS_MAGIC:
+        return False
+    _libc.mount("bpf", BPFFS, "bpf", "mode=0700")
+    return True

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an instance is made of right now."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ilax import fabric
+from ilax.bpf import Link, Program
+from ilax.errors import IlaxError
+from ilax.tables import index_key
+
+if TYPE_CHECKING:
+    from ilax.instance import Instance
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """Attributes:
+    program: name and tag of what runs.
+    ifindex: 0 when the device is gone.
+    """
+
+    link: str
+    program: str
+    tag: str
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Attributes:
+    netns: inode number of the namespace it serves.
+    xdp: whether an XDP program of ours is attached.
+    capacities: rows each table has room for.
+    """
+
+    instance: str
+    netns: int
+    uplink_ifindex: int
+    uplink_mtu: int
+    sir_prefixes: list[str]
+    locators: list[str]
+    blocks: list[str]
+    cbit: bool
+    typed: bool
+    xdp: bool
+    links: list[LinkStatus]
+    endpoints: int
+    capacities: dict[str, int]
+
+
+def read(instance: Instance) -> Status:
+    """Gather the status; reads only."""
+    row = instance.config.get(index_key(0))
+    known = fabric.read(instance)
+    links = []
+    for pin in sorted(instance.pins.links.iterdir()):
+        with contextlib.suppress(IlaxError), Link.open_pinned(pin) as link:
+            info = link.info()
+            with Program.by_id(info.program_id) as program:
+                links.append(LinkStatus(pin.name, program.name, program.tag, info.ifindex))
+    keys, _ = instance.endpoints.rows()
+    assert row is not None
+    return Status(
+        instance=instance.name,
+        netns=int(row["netns"]),
+        uplink_ifindex=int(row["uplink_ifindex"]),
+        uplink_mtu=int(row["uplink_mtu"]),
+        sir_prefixes=[str(p) for p in known.sir_prefixes],
+        locators=[str(p) for p in known.locators],
+        blocks=[str(p) for p in known.blocks],
+        cbit=known.cbit,
+        typed=known.typed,
+        xdp=any(link.link == "xdp_ingress" and link.ifindex for link in links),
+        links=links,
+        endpoints=len(keys),
+        capacities={
+            table.map.name: table.map.max_entries
+            for table in (instance.endpoints, instance.mappings)
+        },
+    )

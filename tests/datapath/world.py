@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped programs, loaded over fresh unpinned maps, and one packet at a time.
+
+A World lives in a network namespace of its own, whose devices have the numbers
+of `plan`. Nothing is attached: packets come and go by test run.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroute2 import IPRoute, netns
+
+from datapath import plan
+from ilax import schema
+from ilax.bpf import Map, Object, Program, RingBuffer
+from model import Frame, Hook, Tables
+
+PROGRAMS = {
+    Hook.XDP: ("ingress", "ilax_uplink_xdp"),
+    Hook.UPLINK_IN: ("uplink_ingress", "ilax_uplink_in"),
+    Hook.UPLINK_OUT: ("uplink_egress", "ilax_uplink_out"),
+    Hook.CONTAINER: ("container", "ilax_from_task"),
+}
+ROWS = {"ilax_endpoints": 1024, "ilax_mappings": 1024, "ilax_ports": 64, "ilax_traffic": 1025,
+        "ilax_devices": 64}  # fmt: skip
+XDP_ACTIONS = {"pass": 2, "drop": 1}
+XDP_REDIRECT = 4
+# tc programs leave packets to the next one (-1) rather than accept them.
+TC_ACTIONS = {"pass": 0xFFFFFFFF, "drop": 2, "send": 7}
+SOURCES = Path(__file__).resolve().parent
+BUILD = SOURCES.parents[1] / "tools" / "build_objects.py"
+
+
+def verdict_code(hook: Hook, reason: str) -> int:
+    """What the program must return for a reason."""
+    verdict = reason.partition("_")[0].lower()
+    if hook is not Hook.XDP:
+        return TC_ACTIONS[verdict]
+    if verdict == "send":
+        return XDP_ACTIONS["pass"] if reason == "SEND_META" else XDP_REDIRECT
+    return XDP_ACTIONS[verdict]
+
+
+@dataclass(frozen=True)
+class Packet:
+    """A frame and what comes with it.
+
+    Attributes:
+        ifindex: the device; XDP runs on loopback always.
+        length: cut or lengthen the frame to so many bytes (tc only; short
+            frames are refused by the test run itself).
+        tag: VLAN tag that the device keeps beside the frame, as type << 16 | tag.
+        linear: bytes of the linear part (XDP only).
+        metadata: bytes that another program put in front (XDP only).
+    """
+
+    data: bytes
+    ifindex: int = plan.UPLINK
+    length: int = 0
+    tag: int = 0
+    linear: int | None = None
+    metadata: bytes = b""
+    gso_size: int = 0
+
+    def frame(self, hook: Hook) -> Frame:
+        """The same for the model."""
+        ifindex = plan.LOOPBACK if hook is Hook.XDP else self.ifindex
+        data = self.data[: self.length] if self.length else self.data
+        return Frame(
+            data,
+            ifindex=ifindex,
+            for_us=hook is Hook.XDP or data[:6] == plan.mac(ifindex) or bool(data[0] & 1),
+            tagged=bool(self.tag),
+            linear=self.linear,
+            metadata_room=32 - len(self.metadata),
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the datapath did.
+
+    Attributes:
+        code: the program's return value.
+        data: the frame afterwards.
+        handover: metadata in front of it, without what was there before.
+        counted: (hook, reason name) -> (packets, bytes), of counters that rose.
+        traffic: slot -> names of fields that rose.
+    """
+
+    code: int
+    data: bytes
+    handover: bytes
+    counted: dict[tuple[Hook, str], tuple[int, int]]
+    traffic: dict[int, set[str]]
+
+
+class World:
+    """Use as a context manager; enter the namespace with `inside()`."""
+
+    def __init__(self, objects: Path) -> None:
+        self.namespace = f"ilaxt{os.getpid()}"
+        self._objects = objects
+        self.maps: dict[str, Map] = {}
+        self.programs: dict[Hook, Program] = {}
+        self._tables: Tables | None = None
+        self.events: list[np.void] = []
+        self._reasons = {
+            number: name.removeprefix("ILAX_")
+            for name, number in schema.enum("ilax_reason").items()
+        }
+
+    def __enter__(self) -> World:
+        netns.create(self.namespace)
+        try:
+            self._make_devices()
+            with self.inside():
+                self._load()
+        except BaseException:
+            netns.remove(self.namespace)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ring.close()
+        for handle in (*self.programs.values(), *self.maps.values(), self._shim, self._targets):
+            handle.close()
+        netns.remove(self.namespace)
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Run in the world's namespace: device numbers mean its devices."""
+        netns.pushns(self.namespace)
+        try:
+            yield
+        finally:
+            netns.popns()
+
+    def _make_devices(self) -> None:
+        with IPRoute(netns=self.namespace) as route:
+            route.link("set", index=plan.LOOPBACK, state="up")
+            for index in (plan.UPLINK, plan.TASK1, plan.TASK2, plan.TASK3, plan.STRANGER):
+                peer = {"ifname": f"p{index}", "address": _text(plan.mac(index, 1))}
+                route.link(
+                    "add", ifname=f"d{index}", index=index, kind="veth", peer=peer,
+                    address=_text(plan.mac(index)), mtu=plan.MTU,
+                )  # fmt: skip
+
+    def _load(self) -> None:
+        with Object.open(schema.object_path("abi")) as contract:
+            for name, rows in ROWS.items():
+                contract.maps[name].set_max_entries(rows)
+            contract.load()
+            self.maps = {name: item.open() for name, item in contract.maps.items()}
+        for hook, (file, name) in PROGRAMS.items():
+            with Object.open(schema.object_path(file)) as program:
+                program.reuse_maps(self.maps)
+                program.load()
+                self.programs[hook] = program.programs[name].open()
+        with Object.open(self._objects / "shim.bpf.o") as shim:
+            shim.load()
+            self._shim = shim.programs["shim"].open()
+            self._targets = shim.maps["shim_targets"].open()
+        for hook, item in self.programs.items():
+            if hook is not Hook.XDP:
+                self._targets.update(_u32(hook), _u32(item.fd))
+        self._ring = RingBuffer(self.maps["ilax_events"], self._on_event)
+
+    def _on_event(self, raw: bytes) -> None:
+        self.events.append(np.frombuffer(raw, schema.dtype("ilax_event"))[0])
+
+    # --- tables ---
+
+    def use(self, tables: Tables) -> None:
+        """Write the model's tables into the maps, unless they are there."""
+        if tables is self._tables:
+            return
+        for name in ("ilax_endpoints", "ilax_mappings", "ilax_ports", "ilax_devices"):
+            for key in list(self.maps[name].keys()):
+                self.maps[name].delete(key)
+        for key, endpoint in tables.endpoints.items():
+            row = _row(
+                "ilax_endpoint",
+                ifindex=endpoint.ifindex, slot=endpoint.slot, mtu=endpoint.mtu,
+                delivery=int(endpoint.delivery), mac=list(endpoint.mac),
+                host_mac=list(endpoint.host_mac),
+            )  # fmt: skip
+            _put(row["wire"], key if endpoint.wire is None else endpoint.wire)
+            _put(row["sir"], endpoint.sir)
+            self.maps["ilax_endpoints"].update(key, row.tobytes())
+        for key, mapping in tables.mappings.items():
+            row = _row("ilax_mapping", action=mapping.action)
+            _put(row["wire"], mapping.wire)
+            self.maps["ilax_mappings"].update(key, row.tobytes())
+        any_source = schema.enum("ilax_port_flag")["ILAX_PORT_ANY_SOURCE"]
+        for ifindex, port in tables.ports.items():
+            row = _row("ilax_port", slot=port.slot, flags=any_source * port.any_source)
+            _put(row["sir"], port.sir)
+            self.maps["ilax_ports"].update(_u32(ifindex), row.tobytes())
+        self._use_prefixes(tables)
+        config = _row(
+            "ilax_config",
+            uplink_ifindex=tables.config.uplink_ifindex,
+            uplink_mtu=tables.config.uplink_mtu,
+        )
+        _put(config["gateway"], tables.config.gateway)
+        self.maps["ilax_config"].update(_u32(0), config.tobytes())
+        for ifindex in tables.devices:
+            self.maps["ilax_devices"].update(_u32(ifindex), _u32(ifindex))
+        self._tables = tables
+
+    def _use_prefixes(self, tables: Tables) -> None:
+        flag = schema.enum("ilax_prefix_flag")
+        for index in range(schema.enum("ilax_size")["ILAX_MAX_PREFIXES"]):
+            row = _row("ilax_prefix")
+            if index < len(tables.prefixes):
+                prefix = tables.prefixes[index]
+                row["prefix"] = int.from_bytes(prefix.upper, "big")
+                row["mask"] = int.from_bytes(prefix.mask, "big")
+                row["sir_prefix"] = int.from_bytes(prefix.sir_prefix, "big")
+                row["flags"] = (
+                    flag["ILAX_PREFIX_CBIT"] * prefix.c_bit
+                    + flag["ILAX_PREFIX_TYPED"] * prefix.typed
+                )
+                row["kind"] = prefix.kind
+            self.maps["ilax_prefixes"].update(_u32(index), row.tobytes())
+
+    # --- packets ---
+
+    def run(self, hook: Hook, packet: Packet) -> Result:
+        """One packet through one program."""
+        before = self._counters(), self._traffic()
+        code, data, handover = self._run(hook, packet)
+        after = self._counters(), self._traffic()
+        counted = {}
+        for index in np.flatnonzero(after[0]["packets"] != before[0]["packets"]):
+            change = tuple(
+                int(after[0][field][index] - before[0][field][index])
+                for field in ("packets", "bytes")
+            )
+            number, reason = divmod(int(index), schema.enum("ilax_reason")["ILAX_REASON_COUNT"])
+            counted[Hook(number), self._reasons.get(reason, str(reason))] = change
+        traffic: dict[int, set[str]] = {}
+        for field in after[1].dtype.names or ():
+            for slot in np.flatnonzero(after[1][field] != before[1][field]):
+                traffic.setdefault(int(slot), set()).add(field)
+        return Result(code, data, handover, counted, traffic)
+
+    def _run(self, hook: Hook, packet: Packet) -> tuple[int, bytes, bytes]:
+        program = self.programs[hook]
+        if hook is Hook.XDP:
+            front = len(packet.metadata)
+            end = front + (len(packet.data) if packet.linear is None else packet.linear)
+            ctx = struct.pack("<6I", front, end, 0, 0, 0, 0)
+            run = program.test_run(packet.metadata + packet.data, ctx=ctx)
+            front = struct.unpack_from("<I", run.ctx)[0]
+            handover = run.data[: front - len(packet.metadata)]
+            return run.retval, run.data[front:], handover
+        cb = (0, 0, 0)
+        if packet.length or packet.tag:
+            program = self._shim
+            cb = (int(hook), packet.length, packet.tag)
+        run = program.test_run(packet.data, ctx=_skb(packet.ifindex, cb, packet.gso_size))
+        return run.retval, run.data, b""
+
+    def _counters(self) -> NDArray[np.void]:
+        return _sum(self.maps["ilax_counters"], "ilax_counter")
+
+    def _traffic(self) -> NDArray[np.void]:
+        slots = max(plan.SLOTS.values()) + 1
+        return _sum(self.maps["ilax_traffic"], "ilax_traffic", rows=slots)
+
+    def expect_event(self, hook: Hook, reason: str) -> None:
+        """Make the next drop for this reason a sampled one."""
+        number = schema.enum("ilax_reason")[f"ILAX_{reason}"]
+        index = int(hook) * schema.enum("ilax_reason")["ILAX_REASON_COUNT"] + number
+        counters = self.maps["ilax_counters"]
+        counters.update(_u32(index), bytes(counters.value_bytes))
+        self.drain()
+
+    def drain(self) -> list[np.void]:
+        """Events since the last call."""
+        self._ring.poll(0)
+        events, self.events = self.events, []
+        return events
+
+
+def build_shim(output: Path) -> None:
+    """Compile the helper programs of the tests."""
+    sources = [str(SOURCES / "shim.bpf.c")]
+    subprocess.run([sys.executable, str(BUILD), "--output", str(output), *sources], check=True)
+
+
+def _sum(table: Map, struct_name: str, rows: int | None = None) -> NDArray[np.void]:
+    """Per-CPU rows, added up."""
+    kind = schema.dtype(struct_name)
+    if rows is None:
+        _, values = table.lookup_batch()
+    else:
+        raw = b"".join(table.lookup(_u32(row)) or b"" for row in range(rows))
+        values = np.frombuffer(raw, np.uint8).reshape(rows, -1)
+    cpus = values.view(kind)
+    result = np.zeros(len(cpus), kind)
+    for field in kind.names or ():
+        result[field] = cpus[field].sum(axis=1)
+    return result
+
+
+def _row(struct_name: str, **fields: object) -> NDArray[np.void]:
+    row = np.zeros((), schema.dtype(struct_name))
+    for name, value in fields.items():
+        row[name] = value
+    return row
+
+
+def _put(field: NDArray[np.void], raw: bytes) -> None:
+    field["prefix"] = int.from_bytes(raw[:8], "big")
+    field["identifier"] = int.from_bytes(raw[8:], "big")
+
+
+def _u32(value: int) -> bytes:
+    return struct.pack("<I", value)
+
+
+def _text(raw: bytes) -> str:
+    return ":".join(f"{byte:02x}" for byte in raw)
+
+
+def _skb(ifindex: int, cb: tuple[int, ...], gso_size: int) -> bytes:
+    """struct __sk_buff; the kernel takes these fields only."""
+    context = bytearray(192)
+    struct.pack_into("<I", context, 40, ifindex)
+    struct.pack_into(f"<{len(cb)}I", context, 48, *cb)
+    struct.pack_into("<I", context, 164, 2 if gso_size else 0)
+    struct.pack_into("<I", context, 176, gso_size)
+    return bytes(context)
+
+

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Experiments that the demo shows and the tests assert: they measure, and judge nothing."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from dataclasses import dataclass
+from ipaddress import IPv6Network
+
+from lab.capture import Capture, mac_of, send_frames
+from lab.netns import Namespace
+from lab.operator import Options, rehome
+from lab.packets import UDP, Frame, udp_frame
+from lab.probes import ping
+from lab.tcp import Transfer, TransferReport, transfer
+from lab.topology import Container, Host, Lab
+from lab.udp import NumberedStream, StreamReport
+from lab.wait import until
+
+_PORT = 4242
+
+
+def foreign_routes(lab: Lab) -> list[str]:
+    """Destinations in the router's table that are neither locators nor its own."""
+    locators = {str(host.locator) for host in lab.hosts}
+    own = {"default", str(lab.plan.router)}
+    found = {
+        row["dst"]
+        for row in lab.router.ip_json("-6", "route")
+        if not row["dst"].startswith(("fe80:", "ff00:", "multicast"))
+    }
+    return sorted(found - locators - own)
+
+
+@dataclass(frozen=True)
+class WireProof:
+    """One packet, seen as it left the task, on the underlay, and as it arrived."""
+
+    sent: Frame
+    wire: Frame
+    received: Frame
+
+
+def follow_one_packet(lab: Lab, source: Container, target: Container) -> WireProof:
+    """Send one UDP packet and catch it at three places."""
+    text = b"one packet, no header added"
+
+    def ours(frame: Frame) -> bool:
+        return frame.next_header == UDP and frame.payload[8:] == text
+
+    # The task's kernel computes the checksum itself, as there is no card that
+    # would do it on the way.
+    source.ns.run("ethtool", "-K", "eth0", "tx", "off")
+    try:
+        with (
+            Capture(source.ns, "eth0", ours) as inside,
+            Capture(lab.router, target.host.router_port, ours) as underlay,
+            Capture(target.ns, "eth0", ours) as arrived,
+        ):
+            with source.ns.entered():
+                sender = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            with sender:
+                sender.sendto(text, (target.address, _PORT))
+            return WireProof(
+                inside.wait(lambda _: True, "packet at the sender"),
+                underlay.wait(lambda _: True, "packet on the underlay"),
+                arrived.wait(lambda _: True, "packet at the receiver"),
+            )
+    finally:
+        source.ns.run("ethtool", "-K", "eth0", "tx", "on")
+
+
+def spoof(source: Container, claimed: Container, target: Container, count: int = 1) -> None:
+    """Send packets from one container with the source address of another."""
+    device = "eth0"
+    (gateway,) = (
+        row["lladdr"]
+        for row in source.ns.ip_json("-6", "neigh", "show", "fe80::1", "dev", device)
+    )
+    frame = udp_frame(
+        (mac_of(source.ns, device), gateway), (claimed.sir, target.sir), b"not me"
+    )
+    send_frames(source.ns, device, *[frame] * count)
+
+
+@dataclass(frozen=True)
+class PathMtu:
+    """What a sender learned about a narrow link.
+
+    Attributes:
+        learned: path MTU in its route, bytes.
+        report: of a TCP transfer over the narrow link.
+        too_long: whether a packet above the MTU, not to be fragmented, was answered.
+        fits: whether one of exactly the MTU was.
+    """
+
+    learned: int
+    report: TransferReport
+    too_long: bool
+    fits: bool
+
+
+def narrow_link(lab: Lab, source: Container, target: Container, mtu: int) -> PathMtu:
+    """Make the router's link to the target's host narrow, and see what happens."""
+    port = target.host.router_port
+    source.ns.ip("-6", "route", "flush", "cache")
+    lab.router.ip("link", "set", port, "mtu", str(mtu))
+    try:
+        dont_fragment = ("-M", "do")
+        full = lab.plan.mtu - 48
+        too_long = ping(source.ns, target.address, size=full, wait=1, options=dont_fragment)
+        learned = until(lambda: path_mtu(source.ns, target.address), "path MTU in the route")
+        fits = ping(source.ns, target.address, size=mtu - 48, options=dont_fragment)
+        source.ns.ip("-6", "route", "flush", "cache")
+        # TCP has to find out by itself, in the middle of super-packets.
+        report = transfer(source.ns, target.ns, target.address, 4 << 20)
+    finally:
+        lab.router.ip("link", "set", port, "mtu", str(lab.plan.mtu))
+        source.ns.ip("-6", "route", "flush", "cache")
+    return PathMtu(learned, report, too_long, fits)
+
+
+def path_mtu(ns: Namespace, destination: str) -> int:
+    """Path MTU that a namespace has learned for a destination; 0 = none."""
+    (row,) = ns.ip_json("-6", "route", "get", destination)
+    metrics = row.get("metrics", [{}])[0]
+    return int(metrics.get("mtu", 0))
+
+
+@dataclass(frozen=True)
+class MoveReport:
+    """What a move cost those who talked to the task meanwhile.
+
+    Attributes:
+        tcp: the transfer that ran through it.
+        udp: the numbered stream that ran through it.
+        drops: packets that ilax dropped on all hosts meanwhile, by reason.
+        bytes_after: bytes that arrived over the old connection after the move.
+    """
+
+    tcp: TransferReport
+    udp: StreamReport
+    drops: Counter[str]
+    bytes_after: int
+
+
+def move_under_load(
+    lab: Lab,
+    task: Container,
+    target: Host,
+    tcp_peer: Container,
+    udp_peer: Container,
+    options: Options | None = None,
+) -> MoveReport:
+    """Move a task while a TCP transfer and a UDP stream run to it."""
+    before = drops(lab)
+    with (
+        Transfer(tcp_peer.ns, task.ns, task.address, rate=25_000_000) as tcp,
+        NumberedStream(udp_peer.ns, task.ns, task.address, rate=1000) as udp,
+    ):
+        until(lambda: tcp.received > 4 << 20 and udp.received > 200, "traffic before the move")
+        rehome(lab, task, target, options)
+        tcp_then, udp_then = tcp.received, udp.received
+        until(
+            lambda: tcp.received > tcp_then + (8 << 20) and udp.received > udp_then + 300,
+            "traffic after the move",
+        )
+    return MoveReport(
+        tcp.report(), udp.report(), drops(lab) - before, tcp.report().received - tcp_then
+    )
+
+
+def drops(lab: Lab) -> Counter[str]:
+    """Packets dropped by ilax on all hosts so far, by reason."""
+    total: Counter[str] = Counter()
+    for host in lab.hosts:
+        for (_, reason), packets in host.ilax.counters().items():
+            if reason.startswith("drop_"):
+                total[reason] += packets
+    return total
+
+
+def is_wire_address_of(frame: Frame, container: Container, block: IPv6Network) -> bool:
+    """Whether a frame goes to a container's host, under a neutral identifier."""
+    locator = container.host.locator
+    same_sum = _words(frame.destination.packed) == _words(container.sir.packed)
+    return frame.destination in locator and locator.subnet_of(block) and same_sum
+
+
+def _words(address: bytes) -> int:
+    """One's-complement sum of the words of an address: what checksums see."""
+    total = sum(int.from_bytes(address[i : i + 2], "big") for i in range(0, 16, 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which way a frame goes at each hook, and what it looks like then."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+from model import address, icmp6
+from model.packet import ETH_P_IPV6, ETHERNET, TAG, TCP, UDP, Frame, Parsed, parse
+from model.tables import (
+    ACTION_FORWARD,
+    ACTION_LOCAL,
+    PREFIX_LOCATOR,
+    PREFIX_SIR,
+    Delivery,
+    Endpoint,
+    Tables,
+)
+
+HANDOVER_MAGIC = 0x696C6178
+HANDOVER_BYTES = 8
+
+
+class Hook(enum.IntEnum):
+    """Numbers are those of enum ilax_hook."""
+
+    XDP = 0
+    UPLINK_IN = 1
+    UPLINK_OUT = 2
+    CONTAINER = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of a frame.
+
+    Attributes:
+        reason: name of enum ilax_reason without its prefix ILAX_.
+        data: the frame afterwards; of no interest after a drop.
+        length: bytes that the counter of the reason rises by.
+        handover: metadata that XDP put in front, or nothing.
+        received_by: slot of the endpoint that received it, 0 = none.
+        sent_by: slot of the port that sent it, 0 = none.
+    """
+
+    reason: str
+    data: bytes
+    length: int
+    handover: bytes = b""
+    received_by: int = 0
+    sent_by: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """`pass`, `send` or `drop`."""
+        return self.reason.partition("_")[0].lower()
+
+    @property
+    def traffic(self) -> dict[int, set[str]]:
+        """Fields of struct ilax_traffic that rise, by slot.
+
+        "rx" is what the task receives, so a packet that the host's stack
+        answers, or that another hook will deliver, is none of it.
+        """
+        if self.verdict == "drop":
+            slot, field = self.received_by, "rx_drops"
+            if self.sent_by:
+                slot, field = self.sent_by, "tx_drops"
+            return {slot: {field}} if slot else {}
+        fields: dict[int, set[str]] = {}
+        if self.sent_by:
+            fields.setdefault(self.sent_by, set()).update(("tx_packets", "tx_bytes"))
+        if self.received_by and (self.verdict == "send" or self.reason == "PASS_HOST"):
+            fields.setdefault(self.received_by, set()).update(("rx_packets", "rx_bytes"))
+        return fields
+
+
+def process(hook: Hook, tables: Tables, frame: Frame) -> Outcome:
+    """Decide on one frame."""
+    parsed = parse(frame, can_pull=hook is not Hook.XDP)
+    if isinstance(parsed, str):
+        # Nobody checks a task's broken packets behind us, so they end here.
+        if hook is Hook.CONTAINER and parsed in ("PASS_MALFORMED", "PASS_NOT_LINEAR"):
+            parsed = "DROP_MALFORMED"
+        return Outcome(parsed, frame.data, len(frame.data))
+    run = _Run(hook, tables, frame, parsed)
+    if hook is Hook.CONTAINER:
+        return run.from_task()
+    if hook is Hook.UPLINK_OUT:
+        return run.leave_uplink()
+    return run.from_underlay()
+
+
+class _Run:
+    def __init__(self, hook: Hook, tables: Tables, frame: Frame, parsed: Parsed) -> None:
+        self.hook = hook
+        self.tables = tables
+        self.frame = frame
+        self.parsed = parsed
+        self.sent_by = 0
+
+    def end(self, reason: str, data: bytes | None = None, *, slot: int = 0) -> Outcome:
+        if data is None:
+            data = self.frame.data
+        return Outcome(reason, data, len(data), received_by=slot, sent_by=self.sent_by)
+
+    # --- from the underlay ---
+
+    def from_underlay(self) -> Outcome:
+        dst = self.parsed.dst
+        endpoint = self.tables.endpoints.get(dst)
+        if endpoint is None:
+            row = self.tables.classify(dst)
+            if row and row.kind == PREFIX_LOCATOR and not row.is_host_address(dst):
+                return self.end("DROP_UNKNOWN_IDENTIFIER")
+            if address.is_link_scope(dst):
+                return self.end("PASS_LINK_SCOPE")
+            return self.end("PASS_NOT_OURS")
+        if endpoint.wire is not None and endpoint.wire != dst:
+            return self.end("DROP_ROW_CHANGED")
+        data: bytes | None = self.frame.data
+        if self.parsed.next_header not in (TCP, UDP):
+            data = icmp6.translate(self.frame.data, self.parsed.l3, self.tables)
+        if data is None:
+            return self.end("DROP_ICMP_INNER", slot=endpoint.slot)
+        return self.deliver(endpoint, data)
+
+    # --- from a container ---
+
+    def from_task(self) -> Outcome:
+        port = self.tables.ports.get(self.frame.ifindex)
+        if port is None:
+            return self.end("DROP_UNKNOWN_PORT")
+        self.sent_by = port.slot
+        src, dst = self.parsed.src, self.parsed.dst
+        for_discovery = address.is_link_scope(dst) and (
+            address.is_link_local(src) or address.is_unspecified(src)
+        )
+        if src != port.sir and not for_discovery and not port.any_source:
+            return self.end("DROP_SPOOFED_SOURCE")
+        row = self.tables.classify(dst)
+        if row is None:
+            scope = address.is_link_scope(dst)
+            return self.end("PASS_LINK_SCOPE" if scope else "PASS_NOT_OURS")
+        if row.kind != PREFIX_SIR:
+            return self.end("DROP_LOCATOR_REFUSED")
+        return self.send(routed=False)
+
+    # --- out of the uplink ---
+
+    def leave_uplink(self) -> Outcome:
+        row = self.tables.classify(self.parsed.dst)
+        if row is None:
+            return self.end("PASS_NOT_OURS")
+        if row.kind != PREFIX_SIR:
+            return self.end("PASS_WIRE")
+        return self.send(routed=True)
+
+    # --- common parts ---
+
+    def send(self, *, routed: bool) -> Outcome:
+        """Towards a SIR address; `routed` says that the stack was a router already."""
+        mapping = self.tables.mappings.get(self.parsed.dst)
+        if mapping is None:
+            return self.end("DROP_NO_MAPPING")
+        if mapping.action == ACTION_FORWARD:
+            return self.forward(mapping.wire, routed=routed)
+        if mapping.action != ACTION_LOCAL:
+            return self.end("DROP_BAD_ACTION")
+        if routed:
+            return self.end("PASS_HOST")
+        endpoint = self.tables.endpoints.get(mapping.wire)
+        if endpoint is None:
+            return self.end("DROP_UNKNOWN_IDENTIFIER")
+        if endpoint.wire is not None and endpoint.wire != mapping.wire:
+            return self.end("DROP_ROW_CHANGED")
+        outcome = self.deliver(endpoint, self.frame.data)
+        if outcome.reason == "SEND_PEER":
+            outcome = replace(outcome, reason="SEND_LOCAL")
+        return outcome
+
+    def forward(self, wire: bytes, *, routed: bool) -> Outcome:
+        data = self.frame.data
+        if routed:
+            return self.end("SEND_FORWARD", self.rewrite(data, wire, hop=False))
+        if self.parsed.hop_limit <= 1:
+            return self.end("PASS_HOP_LIMIT")
+        if not self.fits(self.tables.config.uplink_mtu):
+            return self.end("PASS_TOO_BIG")
+        return self.end("SEND_FORWARD", self.untag(self.rewrite(data, wire, hop=True)))
+
+    def deliver(self, endpoint: Endpoint, data: bytes) -> Outcome:
+        """To a task of this host. The host's stack acts where we do not."""
+        for_stack = ""
+        if endpoint.delivery == Delivery.HOST:
+            for_stack = "PASS_HOST"
+        elif self.parsed.hop_limit <= 1:
+            for_stack = "PASS_HOP_LIMIT"
+        elif not self.fits(endpoint.mtu):
+            for_stack = "PASS_TOO_BIG"
+        if for_stack:
+            rewritten = self.rewrite(data, endpoint.sir, hop=False)
+            return self.end(for_stack, rewritten, slot=endpoint.slot)
+
+        slot = endpoint.slot
+        if self.hook is not Hook.XDP:
+            data = self.untag(self.rewrite(data, endpoint.sir, hop=True))
+            return self.end("SEND_PEER", data, slot=slot)
+        if endpoint.delivery == Delivery.STACK:
+            if self.frame.metadata_room < HANDOVER_BYTES:
+                return self.end("PASS_NO_METADATA", self.untag(data), slot=slot)
+            data = self.untag(self.rewrite(data, endpoint.sir, hop=True))
+            outcome = self.end("SEND_META", data, slot=slot)
+            words = (HANDOVER_MAGIC, endpoint.ifindex)
+            return replace(outcome, handover=b"".join(w.to_bytes(4, "little") for w in words))
+        data = self.untag(self.rewrite(data, endpoint.sir, hop=True))
+        data = endpoint.mac + endpoint.host_mac + data[12:]
+        known = endpoint.ifindex in self.tables.devices
+        return self.end("SEND_XDP" if known else "DROP_NO_DEVICE", data, slot=slot)
+
+    def fits(self, mtu: int) -> bool:
+        """Whether the IPv6 packet, or each segment of it, fits; 0 = not checked."""
+        if not mtu or len(self.frame.data) - self.parsed.l3 <= mtu:
+            return True
+        return bool(self.frame.fits_in_segments)
+
+    def rewrite(self, data: bytes, dst: bytes, *, hop: bool) -> bytes:
+        l3 = self.parsed.l3
+        hop_limit = self.parsed.hop_limit - hop
+        return data[: l3 + 7] + bytes([hop_limit]) + data[l3 + 8 : l3 + 24] + dst + data[l3 + 40 :]
+
+    def untag(self, data: bytes) -> bytes:
+        if not self.parsed.tags:
+            return data
+        return data[:12] + ETH_P_IPV6.to_bytes(2, "big") + data[ETHERNET + TAG * self.parsed.tags :]
+
+

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each shipped program costs the verifier: measured, committed, compared.
+
+perf/verifier_cost.csv has a row for each program and kernel minor version:
+
+    kernel   release it was measured on, without the distributor's suffix
+    program  name
+    insns    instructions the verifier processed (its limit is 1,000,000)
+    states   states it kept
+    stack    bytes of stack, all functions added up (the limit is 512 a chain)
+    bytes    size of the program after the verifier's rewriting
+
+Figures of two kernels are not comparable, so rows of other minor versions are
+kept as they are, and --check judges only those of the running one. Loading
+programs needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import os
+import re
+import sys
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from ilax import schema
+from ilax.bpf import Object
+
+COSTS = Path(__file__).resolve().parent.parent / "perf" / "verifier_cost.csv"
+OBJECTS = ("ingress", "uplink_ingress", "uplink_egress", "container")
+MEASURES = ("insns", "states", "stack", "bytes")
+TOLERANCE = 0.10
+# BPF_LOG_STATS: the closing lines of the verifier's log and nothing else.
+LOG_STATS = 4
+# Sizes do not matter to the verifier; small maps are made quickly. A ring
+# must be a power of two of pages.
+ROWS = 16
+RING_BYTES = 4096
+RINGBUF = 27
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One row of the file."""
+
+    kernel: str
+    program: str
+    insns: int
+    states: int
+    stack: int
+    bytes: int
+
+    @property
+    def minor(self) -> str:
+        """The part of the kernel's version within which figures are comparable."""
+        return minor_of(self.kernel)
+
+
+def kernel_release() -> str:
+    """Return the numbers of the running kernel's release, such as 6.18.44."""
+    match = re.match(r"\d+(\.\d+)*", os.uname().release)
+    return match.group() if match else os.uname().release
+
+
+def minor_of(release: str) -> str:
+    """Return the first two numbers of a release."""
+    return ".".join(release.split(".")[:2])
+
+
+def parse_log(log: str) -> tuple[int, int, int]:
+    """Return instructions, states and stack bytes from the verifier's closing lines.
+
+    Raises:
+        ValueError: the log has no such lines.
+    """
+    counts = re.search(r"processed (\d+) insns .* total_states (\d+)", log)
+    stack = re.search(r"stack depth ([\d+]+)", log)
+    if not counts or not stack:
+        raise ValueError(f"no statistics in the verifier's log: {log!r}")
+    return (
+        int(counts.group(1)),
+        int(counts.group(2)),
+        sum(int(part) for part in stack.group(1).split("+")),
+    )
+
+
+def measure(name: str) -> list[Cost]:
+    """Load one object and read what its programs cost.
+
+    Args:
+        name: as for `ilax.schema.object_path`.
+
+    Raises:
+        VerifierError: the kernel refuses a program.
+    """
+    costs = []
+    with Object.open(schema.object_path(name)) as obj:
+        for item in obj.maps.values():
+            item.set_max_entries(RING_BYTES if item.type == RINGBUF else ROWS)
+        obj.load(log_level=LOG_STATS)
+        for program in obj.programs.values():
+            insns, states, stack = parse_log(program.log)
+            with program.open() as loaded:
+                size = loaded.xlated_bytes
+            costs.append(Cost(kernel_release(), program.name, insns, states, stack, size))
+    return costs
+
+
+def read_costs(text: str) -> list[Cost]:
+    """Parse the committed file."""
+    return [
+        Cost(row["kernel"], row["program"], *(int(row[name]) for name in MEASURES))
+        for row in csv.DictReader(io.StringIO(text))
+    ]
+
+
+def write_costs(costs: list[Cost]) -> str:
+    """Return the file's text; rows are sorted by kernel and program."""
+    out = io.StringIO()
+    names = [field.name for field in fields(Cost)]
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    for cost in sorted(costs, key=lambda cost: (cost.kernel.split("."), cost.program)):
+        writer.writerow(asdict(cost))
+    return out.getvalue()
+
+
+def compare(committed: list[Cost], current: list[Cost]) -> list[str]:
+    """One line for each program of this kernel that costs too much or has no row."""
+    known = {(cost.minor, cost.program): cost for cost in committed}
+    found = []
+    for cost in current:
+        before = known.pop((cost.minor, cost.program), None)
+        if before is None:
+            found.append(f"{cost.program}: not in the file for kernel {cost.minor}")
+            continue
+        for name in MEASURES:
+            old, new = getattr(before, name), getattr(cost, name)
+            if new > old * (1 + TOLERANCE):
+                found.append(f"{cost.program}: {name} {old} -> {new}")
+    minors = {cost.minor for cost in current}
+    found += [f"{name}: no longer shipped" for minor, name in known if minor in minors]
+    return found
+
+
+def main() -> int:
+    """Run as a program; with --check the exit code is 1 when a cost has grown."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    args = parser.parse_args()
+    committed = read_costs(COSTS.read_text()) if COSTS.exists() else []
+    current = [cost for name in OBJECTS for cost in measure(name)]
+    minor = minor_of(kernel_release())
+    if not args.check:
+        others = [cost for cost in committed if cost.minor != minor]
+        COSTS.parent.mkdir(exist_ok=True)
+        COSTS.write_text(write_costs([*others, *current]))
+        return 0
+    if not any(cost.minor == minor for cost in committed):
+        print(f"verifier cost: no rows for kernel {minor} to compare with; measured now:")
+        print(write_costs(current), end="")
+        return 0
+    found = compare(committed, current)
+    if found:
+        print(
+            "\n".join(found) + "\nIf the growth is wanted: `make verifier-cost`, and say why in "
+            "the commit.",
+            file=sys.stderr,
+        )
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
