@@ -200,7 +200,7 @@ get_errno = ctypes.get_errno
 
 def opts(structure: ctypes.Structure) -> ctypes.Structure:
     """Fill in the size field that every libbpf options struct begins with."""
-    structure.sz = ctypes.sizeof(structure)  # type: ignore[attr-defined]
+    structure.sz = ctypes.sizeof(structure)
     return structure
 
 

@@ -22,7 +22,7 @@ _CLONE_NEWNET = 0x40000000
 
 
 def mount(source: str, target: Path, kind: str, options: str) -> None:
-    """mount(2).
+    """Mount a file system.
 
     Raises:
         SystemCallError: with the errno.
@@ -32,7 +32,7 @@ def mount(source: str, target: Path, kind: str, options: str) -> None:
 
 
 def file_system_type(path: Path) -> int:
-    """f_type of statfs(2); 0 if the path does not exist."""
+    """Number of the file system that a path is on (statfs); 0 if the path does not exist."""
     buffer = ctypes.create_string_buffer(256)
     if _libc.statfs(os.fsencode(path), buffer):
         return 0
@@ -40,7 +40,7 @@ def file_system_type(path: Path) -> int:
 
 
 def enter_network_namespace(fd: int) -> None:
-    """setns(2) of the calling thread.
+    """Move the calling thread, as setns(2) does.
 
     Raises:
         SystemCallError: with the errno; EPERM means that CAP_SYS_ADMIN is

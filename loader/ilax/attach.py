@@ -64,9 +64,7 @@ class Hook:
     direction: int
 
 
-def attach_tc(
-    network: Network, links: Path, hook: Hook, program: Program, mode: TcMode
-) -> TcMode:
+def attach_tc(network: Network, links: Path, hook: Hook, program: Program, mode: TcMode) -> TcMode:
     """Attach, or swap the program if ours is attached already.
 
     Returns:
@@ -210,9 +208,7 @@ def attach_xdp(
         note = f"XDP hook is held by foreign program {foreign}"
         if mode is XdpMode.AUTO:
             return XdpMode.OFF, note + "; tc does the whole job"
-        raise ConflictError(
-            f"{note}; it was left alone", hint="use --xdp auto to do without XDP"
-        )
+        raise ConflictError(f"{note}; it was left alone", hint="use --xdp auto to do without XDP")
     flags = XDP_GENERIC if mode is XdpMode.GENERIC else XDP_NATIVE
     try:
         with Link.xdp(program, ifindex, flags) as link:

@@ -173,5 +173,3 @@ def _write_rows(
     undo.callback(instance.endpoints.delete, endpoint.wire.packed)
     previous = mappings.put_local(instance, endpoint.sir, endpoint.wire)
     undo.callback(mappings.restore, instance, endpoint.sir, previous)
-
-

@@ -161,7 +161,9 @@ def port_hook(ifindex: int) -> Hook:
     return Hook(f"port_{ifindex}", ifindex, TCX_INGRESS)
 
 
-def put_port(instance: Instance, ifindex: int, sir: Address, slot: int, *, any_source: bool) -> None:
+def put_port(
+    instance: Instance, ifindex: int, sir: Address, slot: int, *, any_source: bool
+) -> None:
     """Let a device send: as `sir` only, unless `any_source`."""
     row = instance.ports.new()[0]
     row["sir"] = (sir.prefix, sir.identifier)
@@ -170,9 +172,7 @@ def put_port(instance: Instance, ifindex: int, sir: Address, slot: int, *, any_s
     instance.ports.put(index_key(ifindex), row)
 
 
-def swap_programs(
-    network: Network, instance: Instance, program: Program, mode: TcMode
-) -> None:
+def swap_programs(network: Network, instance: Instance, program: Program, mode: TcMode) -> None:
     """Put a new container program on every port whose device is there."""
     keys, _ = instance.ports.rows()
     for ifindex in keys.tolist():
@@ -196,9 +196,7 @@ def remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
     if device is not None:
         network.delete_route(f"{endpoint.sir}/128", endpoint.ifindex)
         network.delete_neighbour(endpoint.ifindex, str(endpoint.sir))
-    attach.detach_tc(
-        network if device else None, instance.pins.links, port_hook(endpoint.ifindex)
-    )
+    attach.detach_tc(network if device else None, instance.pins.links, port_hook(endpoint.ifindex))
     if device is not None and endpoint.owns_link and device.alias == link_alias(instance, endpoint):
         network.delete_interface(endpoint.ifindex)
     instance.ports.delete(index_key(endpoint.ifindex))

@@ -116,9 +116,7 @@ def read(instance: Instance) -> Fabric:
         common = int(row["flags"])
         found[kind].append(Prefix(int(row["prefix"]), int(row["mask"]).bit_count()))
     if not found["ILAX_PREFIX_SIR"] or not found["ILAX_PREFIX_LOCATOR"]:
-        raise ConflictError(
-            f"instance {instance.name} has no prefixes", hint="run `ilax up` again"
-        )
+        raise ConflictError(f"instance {instance.name} has no prefixes", hint="run `ilax up` again")
     return Fabric(
         tuple(found["ILAX_PREFIX_SIR"]),
         tuple(found["ILAX_PREFIX_LOCATOR"]),

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ilax import schema
 from ilax.bpf import Map
 from ilax.errors import ConflictError, LayoutError, NotFoundError
-from ilax.layout_check import check_abi_row, check_maps
 from ilax.instance_name import DEFAULT_INSTANCE
+from ilax.layout_check import check_abi_row, check_maps
 from ilax.pins import PinFolder
 from ilax.tables import Table, index_key
 
@@ -32,7 +32,7 @@ MAP_NAMES = (
 
 def own_netns() -> int:
     """Inode number of the network namespace of this process."""
-    return os.stat("/proc/self/ns/net").st_ino
+    return Path("/proc/self/ns/net").stat().st_ino
 
 
 class Instance:

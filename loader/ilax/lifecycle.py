@@ -270,9 +270,7 @@ def _attach_all(
             undo.callback(attach.attach_tc, network, pins.links, hook, old, options.tc)
         used = attach.attach_tc(network, pins.links, hook, programs[name], options.tc)
     pin = pins.links / "xdp_ingress"
-    mode, note = attach.attach_xdp(
-        network, pin, ifindex, programs["ilax_uplink_xdp"], options.xdp
-    )
+    mode, note = attach.attach_xdp(network, pin, ifindex, programs["ilax_uplink_xdp"], options.xdp)
     old = previous["ilax_uplink_xdp"]
     if old is None:
         undo.callback(pin.unlink, missing_ok=True)

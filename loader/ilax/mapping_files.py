@@ -64,9 +64,7 @@ def _column(records: list[tuple[int, dict[str, Any]]], name: str) -> list[str]:
     return texts
 
 
-def _addresses(
-    records: list[tuple[int, dict[str, Any]]], name: str
-) -> NDArray[np.uint64]:
+def _addresses(records: list[tuple[int, dict[str, Any]]], name: str) -> NDArray[np.uint64]:
     import numpy as np
 
     texts = _column(records, name)
@@ -125,9 +123,7 @@ def load(
         if chunk[0][1].get("wire"):
             wire = _addresses(chunk, "wire")
         else:
-            wire = address_bulk.to_wire(
-                sir, _locators(chunk), cbit=known.cbit, typed=known.typed
-            )
+            wire = address_bulk.to_wire(sir, _locators(chunk), cbit=known.cbit, typed=known.typed)
         mappings.check_bulk(known, sir, wire)
         checked.append((sir, wire))
         progress(len(chunk))

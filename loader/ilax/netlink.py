@@ -27,15 +27,17 @@ _FAMILY = socket.AF_INET6
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """Attributes:
-    index: number in its namespace.
-    mac: 6 bytes; zero for devices without.
-    mtu: bytes.
-    kind: such as "veth", or "".
-    alias: free text of the interface.
-    xdp_program: number of an attached XDP program, 0 for none.
-    xdp_generic: that program runs behind the driver, on finished skbs.
-    up: administratively up.
+    """One interface.
+
+    Attributes:
+        index: number in its namespace.
+        mac: 6 bytes; zero for devices without.
+        mtu: bytes.
+        kind: such as "veth", or "".
+        alias: free text of the interface.
+        xdp_program: number of an attached XDP program, 0 for none.
+        xdp_generic: that program runs behind the driver, on finished skbs.
+        up: administratively up.
     """
 
     index: int
@@ -155,9 +157,7 @@ class Network:
     def delete_route(self, destination: str, index: int) -> None:
         """Remove a route of ours; what is gone already is fine."""
         with contextlib.suppress(NetlinkError):
-            self._ipr.route(
-                "del", dst=destination, oif=index, family=_FAMILY, proto=ROUTE_PROTOCOL
-            )
+            self._ipr.route("del", dst=destination, oif=index, family=_FAMILY, proto=ROUTE_PROTOCOL)
 
     def delete_routes_by(self, index: int) -> None:
         """Remove all routes of ours that leave by an interface."""

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LinkStatus:
-    """Attributes:
-    program: name and tag of what runs.
-    ifindex: 0 when the device is gone.
+    """What hangs on one hook.
+
+    Attributes:
+        ifindex: 0 when the device is gone.
     """
 
     link: str
@@ -31,10 +32,12 @@ class LinkStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Attributes:
-    netns: inode number of the namespace it serves.
-    xdp: whether an XDP program of ours is attached.
-    capacities: rows each table has room for.
+    """An instance at a glance.
+
+    Attributes:
+        netns: inode number of the namespace it serves.
+        xdp: whether an XDP program of ours is attached.
+        capacities: rows each table has room for.
     """
 
     instance: str

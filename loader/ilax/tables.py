@@ -100,11 +100,12 @@ class Table:
 
         _, values = self.map.lookup_batch()
         stride = self.map.value_bytes // possible_cpus()
+        fields: dict[str, Any] = dict(self.value_dtype.fields or {})
         padded = np.dtype(
             {
-                "names": list(self.value_dtype.names or ()),
-                "formats": [self.value_dtype.fields[n][0] for n in self.value_dtype.names or ()],  # type: ignore[index]
-                "offsets": [self.value_dtype.fields[n][1] for n in self.value_dtype.names or ()],  # type: ignore[index]
+                "names": list(fields),
+                "formats": [field[0] for field in fields.values()],
+                "offsets": [field[1] for field in fields.values()],
                 "itemsize": stride,
             }
         )

@@ -22,14 +22,14 @@ from pyroute2 import IPRoute, netns
 
 from datapath import plan
 from ilax import schema
-from ilax.bpf import Map, Object, Program, RingBuffer
+from ilax.bpf import Map, Object, Program, RingBuffer, possible_cpus
 from model import Frame, Hook, Tables
 
-PROGRAMS = {
-    Hook.XDP: ("ingress", "ilax_uplink_xdp"),
-    Hook.UPLINK_IN: ("uplink_ingress", "ilax_uplink_in"),
-    Hook.UPLINK_OUT: ("uplink_egress", "ilax_uplink_out"),
-    Hook.CONTAINER: ("container", "ilax_from_task"),
+OBJECTS = {
+    Hook.XDP: "ingress",
+    Hook.UPLINK_IN: "uplink_ingress",
+    Hook.UPLINK_OUT: "uplink_egress",
+    Hook.CONTAINER: "container",
 }
 ROWS = {"ilax_endpoints": 1024, "ilax_mappings": 1024, "ilax_ports": 64, "ilax_traffic": 1025,
         "ilax_devices": 64}  # fmt: skip
@@ -37,8 +37,13 @@ XDP_ACTIONS = {"pass": 2, "drop": 1}
 XDP_REDIRECT = 4
 # tc programs leave packets to the next one (-1) rather than accept them.
 TC_ACTIONS = {"pass": 0xFFFFFFFF, "drop": 2, "send": 7}
+# A test run refuses shorter skbs whose headers are not whole; the shim cuts.
+TC_SHORTEST = 64
 SOURCES = Path(__file__).resolve().parent
 BUILD = SOURCES.parents[1] / "tools" / "build_objects.py"
+
+
+Numbers = NDArray[np.uint64]
 
 
 def verdict_code(hook: Hook, reason: str) -> int:
@@ -57,8 +62,6 @@ class Packet:
 
     Attributes:
         ifindex: the device; XDP runs on loopback always.
-        length: cut or lengthen the frame to so many bytes (tc only; short
-            frames are refused by the test run itself).
         tag: VLAN tag that the device keeps beside the frame, as type << 16 | tag.
         linear: bytes of the linear part (XDP only).
         metadata: bytes that another program put in front (XDP only).
@@ -66,7 +69,6 @@ class Packet:
 
     data: bytes
     ifindex: int = plan.UPLINK
-    length: int = 0
     tag: int = 0
     linear: int | None = None
     metadata: bytes = b""
@@ -75,11 +77,10 @@ class Packet:
     def frame(self, hook: Hook) -> Frame:
         """The same for the model."""
         ifindex = plan.LOOPBACK if hook is Hook.XDP else self.ifindex
-        data = self.data[: self.length] if self.length else self.data
         return Frame(
-            data,
+            self.data,
             ifindex=ifindex,
-            for_us=hook is Hook.XDP or data[:6] == plan.mac(ifindex) or bool(data[0] & 1),
+            for_us=hook is Hook.XDP or self.data[:6] == plan.mac(ifindex) or bool(self.data[0] & 1),
             tagged=bool(self.tag),
             linear=self.linear,
             metadata_room=32 - len(self.metadata),
@@ -114,6 +115,7 @@ class World:
         self.maps: dict[str, Map] = {}
         self.programs: dict[Hook, Program] = {}
         self._tables: Tables | None = None
+        self._numbers: tuple[Numbers, Numbers] | None = None
         self.events: list[np.void] = []
         self._reasons = {
             number: name.removeprefix("ILAX_")
@@ -162,11 +164,12 @@ class World:
                 contract.maps[name].set_max_entries(rows)
             contract.load()
             self.maps = {name: item.open() for name, item in contract.maps.items()}
-        for hook, (file, name) in PROGRAMS.items():
-            with Object.open(schema.object_path(file)) as program:
-                program.reuse_maps(self.maps)
-                program.load()
-                self.programs[hook] = program.programs[name].open()
+        for hook, name in OBJECTS.items():
+            with Object.open(schema.object_path(name)) as item:
+                item.reuse_maps(self.maps)
+                item.load()
+                (program,) = item.programs.values()
+                self.programs[hook] = program.open()
         with Object.open(self._objects / "shim.bpf.o") as shim:
             shim.load()
             self._shim = shim.programs["shim"].open()
@@ -239,25 +242,23 @@ class World:
 
     def run(self, hook: Hook, packet: Packet) -> Result:
         """One packet through one program."""
-        before = self._counters(), self._traffic()
+        before = self._numbers or self._read()
         code, data, handover = self._run(hook, packet)
-        after = self._counters(), self._traffic()
+        after = self._numbers = self._read()
+        change = after[0] - before[0]
         counted = {}
-        for index in np.flatnonzero(after[0]["packets"] != before[0]["packets"]):
-            change = tuple(
-                int(after[0][field][index] - before[0][field][index])
-                for field in ("packets", "bytes")
-            )
+        for index in np.flatnonzero(change[:, 0]):
             number, reason = divmod(int(index), schema.enum("ilax_reason")["ILAX_REASON_COUNT"])
-            counted[Hook(number), self._reasons.get(reason, str(reason))] = change
+            packets, length = map(int, change[index, :2])
+            counted[Hook(number), self._reasons.get(reason, str(reason))] = packets, length
         traffic: dict[int, set[str]] = {}
-        for field in after[1].dtype.names or ():
-            for slot in np.flatnonzero(after[1][field] != before[1][field]):
-                traffic.setdefault(int(slot), set()).add(field)
+        names = schema.dtype("ilax_traffic").names or ()
+        for slot, field in np.argwhere(after[1] != before[1]):
+            traffic.setdefault(int(slot), set()).add(names[field])
         return Result(code, data, handover, counted, traffic)
 
     def _run(self, hook: Hook, packet: Packet) -> tuple[int, bytes, bytes]:
-        program = self.programs[hook]
+        program, data = self.programs[hook], packet.data
         if hook is Hook.XDP:
             front = len(packet.metadata)
             end = front + (len(packet.data) if packet.linear is None else packet.linear)
@@ -267,18 +268,23 @@ class World:
             handover = run.data[: front - len(packet.metadata)]
             return run.retval, run.data[front:], handover
         cb = (0, 0, 0)
-        if packet.length or packet.tag:
+        if len(data) < TC_SHORTEST or packet.tag:
             program = self._shim
-            cb = (int(hook), packet.length, packet.tag)
-        run = program.test_run(packet.data, ctx=_skb(packet.ifindex, cb, packet.gso_size))
+            cb = (int(hook), len(data), packet.tag)
+            data = data.ljust(TC_SHORTEST, b"\0")
+        run = program.test_run(data, ctx=_skb(packet.ifindex, cb, packet.gso_size))
         return run.retval, run.data, b""
 
-    def _counters(self) -> NDArray[np.void]:
-        return _sum(self.maps["ilax_counters"], "ilax_counter")
-
-    def _traffic(self) -> NDArray[np.void]:
-        slots = max(plan.SLOTS.values()) + 1
-        return _sum(self.maps["ilax_traffic"], "ilax_traffic", rows=slots)
+    def _read(self) -> tuple[Numbers, Numbers]:
+        """Rows of ilax_counters and of ilax_traffic, CPUs added up."""
+        _, counters = self.maps["ilax_counters"].lookup_batch()
+        table = self.maps["ilax_traffic"]
+        slots = range(max(plan.SLOTS.values()) + 1)
+        traffic = np.frombuffer(b"".join(table.lookup(_u32(slot)) or b"" for slot in slots), "<u8")
+        return (
+            counters.view("<u8").reshape(len(counters), possible_cpus(), -1).sum(axis=1),
+            traffic.reshape(len(slots), possible_cpus(), -1).sum(axis=1),
+        )
 
     def expect_event(self, hook: Hook, reason: str) -> None:
         """Make the next drop for this reason a sampled one."""
@@ -286,6 +292,7 @@ class World:
         index = int(hook) * schema.enum("ilax_reason")["ILAX_REASON_COUNT"] + number
         counters = self.maps["ilax_counters"]
         counters.update(_u32(index), bytes(counters.value_bytes))
+        self._numbers = None
         self.drain()
 
     def drain(self) -> list[np.void]:
@@ -299,21 +306,6 @@ def build_shim(output: Path) -> None:
     """Compile the helper programs of the tests."""
     sources = [str(SOURCES / "shim.bpf.c")]
     subprocess.run([sys.executable, str(BUILD), "--output", str(output), *sources], check=True)
-
-
-def _sum(table: Map, struct_name: str, rows: int | None = None) -> NDArray[np.void]:
-    """Per-CPU rows, added up."""
-    kind = schema.dtype(struct_name)
-    if rows is None:
-        _, values = table.lookup_batch()
-    else:
-        raw = b"".join(table.lookup(_u32(row)) or b"" for row in range(rows))
-        values = np.frombuffer(raw, np.uint8).reshape(rows, -1)
-    cpus = values.view(kind)
-    result = np.zeros(len(cpus), kind)
-    for field in kind.names or ():
-        result[field] = cpus[field].sum(axis=1)
-    return result
 
 
 def _row(struct_name: str, **fields: object) -> NDArray[np.void]:
@@ -344,5 +336,3 @@ def _skb(ifindex: int, cb: tuple[int, ...], gso_size: int) -> bytes:
     struct.pack_into("<I", context, 164, 2 if gso_size else 0)
     struct.pack_into("<I", context, 176, gso_size)
     return bytes(context)
-
-

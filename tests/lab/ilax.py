@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ilax.events import Event, reader
+from ilax.instance import Instance
 from lab.netns import CommandError, Namespace
 
 _LOADER = Path(__file__).parents[2] / "loader"
@@ -22,12 +26,16 @@ class Ilax:
         ns: the host.
         instance: name of the instance, one for each host of the lab.
         wrapper: command line in front of it, such as `("setpriv", ...)`.
+
+    Attributes:
+        echo: is told every command before it runs, as people would type it.
     """
 
     def __init__(self, ns: Namespace, instance: str, wrapper: tuple[str, ...] = ()) -> None:
         self.ns = ns
         self.instance = instance
         self.wrapper = wrapper
+        self.echo: Callable[[str], None] = lambda _: None
 
     def argv(self, *args: object, as_json: bool = False) -> list[str]:
         """The whole command line, without entering the namespace."""
@@ -39,6 +47,7 @@ class Ilax:
     ) -> subprocess.CompletedProcess[str]:
         """Run it; the caller looks at the exit code."""
         argv = self.argv(*args, as_json=as_json)
+        self.echo(" ".join(["ilax", *map(str, args)]))
         return self.ns.run(*argv, check=False, text_in=text_in, env=environment(), timeout=timeout)
 
     def __call__(self, *args: object, text_in: str | None = None) -> str:
@@ -62,6 +71,24 @@ class Ilax:
         if done.returncode:
             raise CommandError(done)
         return json.loads(done.stdout)
+
+    def counters(self) -> dict[tuple[str, str], int]:
+        """Packets by hook and reason, such as ("container", "send_forward")."""
+        return {(row["hook"], row["reason"]): row["packets"] for row in self.json("counters")}
+
+    def count(self, reason: str) -> int:
+        """Packets of one reason, over all hooks."""
+        return sum(n for (_, name), n in self.counters().items() if name == reason)
+
+    @contextlib.contextmanager
+    def events(self) -> Iterator[list[Event]]:
+        """Sampled drops; the list is complete when the context has ended."""
+        found: list[Event] = []
+        with Instance.open(self.instance) as opened, reader(opened, found.append) as ring:
+            ring.poll()
+            found.clear()  # of earlier packets
+            yield found
+            ring.poll(1000)
 
     @property
     def pins(self) -> Path:

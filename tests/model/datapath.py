@@ -234,5 +234,3 @@ class _Run:
         if not self.parsed.tags:
             return data
         return data[:12] + ETH_P_IPV6.to_bytes(2, "big") + data[ETHERNET + TAG * self.parsed.tags :]
-
-

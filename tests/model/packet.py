@@ -105,4 +105,3 @@ def next_extension(data: bytes, at: int, kind: int) -> tuple[int, int] | None:
             return None
         return at + 8, data[at]
     return at + 8 + 8 * data[at + 1], data[at]
-

@@ -178,7 +178,9 @@ class Btf:
             values = tuple((name(n), v) for n, v in struct.iter_unpack(form, tail))
             return Type(number, kind, label, size=extra, values=values, signed=bool(flag))
         if kind == ENUM64:
-            values = tuple((name(n), lo | hi << 32) for n, lo, hi in struct.iter_unpack("<III", tail))
+            values = tuple(
+                (name(n), lo | hi << 32) for n, lo, hi in struct.iter_unpack("<III", tail)
+            )
             return Type(number, kind, label, size=extra, values=values)
         if kind == ARRAY:
             element, _, count = struct.unpack("<III", tail)

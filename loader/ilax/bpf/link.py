@@ -29,10 +29,13 @@ LINK_TCX = 11
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """Attributes:
-    id: the kernel's number of the link.
-    program_id: of the program that runs now.
-    ifindex: 0 when the device is gone.
+    """What a link ties together.
+
+    Attributes:
+        id: the kernel's number of the link.
+        type: enum bpf_link_type.
+        program_id: of the program that runs now.
+        ifindex: 0 when the device is gone.
     """
 
     id: int

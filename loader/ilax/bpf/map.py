@@ -141,9 +141,7 @@ class Map(Handle):
         previous: int | None = None
         current, following = _libbpf.buffer(self.key_size), _libbpf.buffer(self.key_size)
         while True:
-            result = _libbpf.lib.bpf_map_get_next_key(
-                self.fd, previous, _libbpf.pointer(following)
-            )
+            result = _libbpf.lib.bpf_map_get_next_key(self.fd, previous, _libbpf.pointer(following))
             if result == -errno.ENOENT:
                 return
             check_system_call(result, f"walk map {self.name}")

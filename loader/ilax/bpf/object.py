@@ -93,9 +93,7 @@ class ObjectProgram:
 
     def prepare_log(self, level: int) -> None:
         """Give the verifier a place to write to. Level 0: on failure only."""
-        _libbpf.lib.bpf_program__set_log_buf(
-            self._handle, _libbpf.pointer(self._log), _LOG_BYTES
-        )
+        _libbpf.lib.bpf_program__set_log_buf(self._handle, _libbpf.pointer(self._log), _LOG_BYTES)
         _libbpf.lib.bpf_program__set_log_level(self._handle, level)
 
     @property
@@ -122,8 +120,7 @@ class Object:
         self._handle: int | None = handle
         self.path = path
         self.maps = {
-            item.name: item
-            for item in map(self._map, self._walk(_libbpf.lib.bpf_object__next_map))
+            item.name: item for item in map(self._map, self._walk(_libbpf.lib.bpf_object__next_map))
         }
         self.programs = {
             item.name: item

@@ -51,7 +51,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns of text; numbers stand to the right."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
-    right = [bool(rows) and all(isinstance(row[i], int) for row in rows) for i in range(len(header))]
+    right = [
+        bool(rows) and all(isinstance(row[i], int) for row in rows) for i in range(len(header))
+    ]
 
     def line(row: Sequence[str]) -> str:
         return "  ".join(
@@ -62,7 +64,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([line(list(header)), *(line(row) for row in cells)])
 
 
-class AddressType(click.ParamType):
+class AddressType(click.ParamType[Address]):
     """An IPv6 address."""
 
     name = "address"
@@ -72,7 +74,7 @@ class AddressType(click.ParamType):
         return value if isinstance(value, Address) else parse(value)
 
 
-class PrefixType(click.ParamType):
+class PrefixType(click.ParamType[Prefix]):
     """An IPv6 prefix, of a fixed length if one is given."""
 
     name = "prefix"

@@ -11,7 +11,7 @@ from ilax.cli.context import ADDRESS, Context, pass_context, plain, table
 
 @click.group()
 def endpoint() -> None:
-    """Tasks that this host delivers to.
+    r"""Tasks that this host delivers to.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def add(
     mtu: int | None,
     any_source: bool,
 ) -> None:
-    """Connect a container: link, addresses, routes, neighbours and rows.
+    r"""Connect a container: link, addresses, routes, neighbours and rows.
 
     If any step fails, all of them are undone.
 
@@ -85,7 +85,7 @@ def add(
 @click.argument("sir", type=ADDRESS)
 @pass_context
 def delete(context: Context, sir: Address) -> None:
-    """Disconnect a container and remove all that `add` made.
+    r"""Disconnect a container and remove all that `add` made.
 
     \b
     Example:
@@ -102,7 +102,7 @@ def delete(context: Context, sir: Address) -> None:
 @endpoint.command("list")
 @pass_context
 def list_all(context: Context) -> None:
-    """List the endpoints.
+    r"""List the endpoints.
 
     \b
     Example:
@@ -114,14 +114,16 @@ def list_all(context: Context) -> None:
     with Instance.open(context.instance) as instance:
         found = endpoints.read_all(instance)
     rows = [(e.sir, e.wire, e.delivery, e.ifindex, e.mtu) for e in found]
-    context.show(found, table(("SIR address", "wire address", "delivery", "interface", "MTU"), rows))
+    context.show(
+        found, table(("SIR address", "wire address", "delivery", "interface", "MTU"), rows)
+    )
 
 
 @endpoint.command("show")
 @click.argument("sir", type=ADDRESS)
 @pass_context
 def show(context: Context, sir: Address) -> None:
-    """Show one endpoint with its traffic.
+    r"""Show one endpoint with its traffic.
 
     \b
     Example:

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import TextIO
 
 import click
 
@@ -22,7 +21,7 @@ _BAR_FROM_ROWS = 100_000
 
 @click.group()
 def mapping() -> None:
-    """Where every SIR address lives now.
+    r"""Where every SIR address lives now.
 
     \b
     Example:
@@ -37,7 +36,7 @@ def mapping() -> None:
 @click.option("--locator", type=PREFIX_64, help="Or: the locator of the host it lives on.")
 @pass_context
 def add(context: Context, sir: Address, wire: Address | None, locator: Prefix | None) -> None:
-    """Write one mapping, or move it.
+    r"""Write one mapping, or move it.
 
     \b
     Example:
@@ -55,7 +54,7 @@ def add(context: Context, sir: Address, wire: Address | None, locator: Prefix | 
 @click.argument("sir", type=ADDRESS)
 @pass_context
 def delete(context: Context, sir: Address) -> None:
-    """Remove one mapping: packets to it are dropped from then on.
+    r"""Remove one mapping: packets to it are dropped from then on.
 
     \b
     Example:
@@ -74,7 +73,7 @@ def delete(context: Context, sir: Address) -> None:
 @click.option("--limit", type=click.IntRange(1), help="Show this many rows only.")
 @pass_context
 def list_all(context: Context, limit: int | None) -> None:
-    """List the mappings, in the order of their addresses.
+    r"""List the mappings, in the order of their addresses.
 
     With --json every row is one line; `export` writes files.
 
@@ -102,10 +101,12 @@ def list_all(context: Context, limit: int | None) -> None:
 
 @mapping.command("import")
 @click.argument("file")
-@click.option("--format", "file_format", type=click.Choice(["csv", "jsonl"]), help="Default: by name.")
+@click.option(
+    "--format", "file_format", type=click.Choice(["csv", "jsonl"]), help="Default: by name."
+)
 @pass_context
 def import_file(context: Context, file: str, file_format: str | None) -> None:
-    """Write the mappings of a FILE ("-": standard input).
+    r"""Write the mappings of a FILE ("-": standard input).
 
     CSV with the header `sir,wire` or `sir,locator`, or one JSON object a line
     with those names. The whole file is checked before the first row is written.
@@ -128,10 +129,12 @@ def import_file(context: Context, file: str, file_format: str | None) -> None:
 
 @mapping.command("export")
 @click.argument("file")
-@click.option("--format", "file_format", type=click.Choice(["csv", "jsonl"]), help="Default: by name.")
+@click.option(
+    "--format", "file_format", type=click.Choice(["csv", "jsonl"]), help="Default: by name."
+)
 @pass_context
 def export_file(context: Context, file: str, file_format: str | None) -> None:
-    """Write all mappings to a FILE ("-": standard output).
+    r"""Write all mappings to a FILE ("-": standard output).
 
     \b
     Example:
@@ -158,25 +161,23 @@ def export_file(context: Context, file: str, file_format: str | None) -> None:
 
 
 @contextmanager
-def _reading(file: str) -> Iterator[IO[str]]:
+def _reading(file: str) -> Iterator[TextIO]:
     if file == "-":
         yield sys.stdin
         return
     try:
-        stream = Path(file).open(encoding="utf-8", newline="")
+        with Path(file).open(encoding="utf-8", newline="") as stream:
+            yield stream
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}; nothing was written") from error
-    with stream:
-        try:
-            yield stream
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{file} is no UTF-8 text; nothing was written") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is no UTF-8 text; nothing was written") from error
 
 
 def _count_lines(file: str) -> int:
-    if file == "-" or not os.path.isfile(file):
+    if file == "-" or not Path(file).is_file():
         return 0
-    with open(file, "rb") as stream:
+    with Path(file).open("rb") as stream:
         return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
 
 
