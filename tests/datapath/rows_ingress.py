@@ -11,7 +11,7 @@ from scapy.packet import Raw
 from datapath import packets as p
 from datapath import plan
 from datapath.plan import AUTO, CBIT, DOMAINS, PLAIN
-from datapath.row import BY_STACK, BY_XDP, SAME, TO_STACK, Row, arrives, passes
+from datapath.row import BY_STACK, BY_XDP, DELIVERED, SAME, TO_STACK, Row, arrives, passes
 from datapath.world import Packet
 from model import Hook
 from model.address import address
@@ -49,7 +49,7 @@ def delivery() -> list[Row]:
         ),
         *arrives(
             "XDP delivery into a device that is gone ends in XDP, but not in tc",
-            p.tcp(), plan.DEVICELESS_TASK, {Hook.XDP: "DROP_NO_DEVICE", Hook.UPLINK_IN: "SEND_PEER"},
+            p.tcp(), plan.DEVICELESS_TASK, BY_XDP | {Hook.XDP: "DROP_NO_DEVICE"},
         ),
         *arrives(
             "a row that was recycled under our hands is not used",
@@ -212,12 +212,12 @@ def xdp_buffers() -> list[Row]:
             f"only {linear} bytes are linear: tc does the job", p.tcp(), plan.STACK_TASK,
             "PASS_NOT_LINEAR", becomes=SAME, hooks=XDP_ONLY, packet=Packet(b"", linear=linear),
         )  # fmt: skip
-    for room in (0, 4, 24):
+    for room in (0, 4, 8, 24):
         rows += arrives(
-            f"another program's metadata stays behind ours ({32 - room} bytes)", p.tcp(),
+            f"another program's metadata leaves {room} bytes of room for ours", p.tcp(),
             hooks=XDP_ONLY, packet=Packet(b"", metadata=b"m" * (32 - room)),
             reasons="SEND_META" if room >= 8 else "PASS_NO_METADATA",
-            becomes="delivered" if room >= 8 else SAME,
+            becomes=DELIVERED if room >= 8 else SAME,
         )  # fmt: skip
     rows += arrives(
         "XDP delivery needs no room for metadata", p.tcp(), plan.XDP_TASK, BY_XDP,

@@ -26,6 +26,7 @@ def test_sentences_name_rows() -> None:
 @each_row
 def test_program(world: World, row: Row) -> None:
     world.use(row.tables)
+    world.drain()
     drop = row.reason.startswith("DROP")
     if drop:
         world.expect_event(row.hook, row.reason)

@@ -295,6 +295,12 @@ class World:
         self._numbers = None
         self.drain()
 
+    def flood(self, hook: Hook, data: bytes, repeat: int) -> int:
+        """The same frame many times, without looking; the last return value."""
+        self._numbers = None
+        ctx = None if hook is Hook.XDP else _skb(plan.UPLINK, (), 0)
+        return self.programs[hook].test_run(data, repeat=repeat, ctx=ctx).retval
+
     def drain(self) -> list[np.void]:
         """Events since the last call."""
         self._ring.poll(0)

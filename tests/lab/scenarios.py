@@ -71,17 +71,33 @@ def follow_one_packet(lab: Lab, source: Container, target: Container) -> WirePro
         source.ns.run("ethtool", "-K", "eth0", "tx", "on")
 
 
-def spoof(source: Container, claimed: Container, target: Container, count: int = 1) -> None:
-    """Send packets from one container with the source address of another."""
-    device = "eth0"
-    (gateway,) = (
-        row["lladdr"]
-        for row in source.ns.ip_json("-6", "neigh", "show", "fe80::1", "dev", device)
-    )
-    frame = udp_frame(
-        (mac_of(source.ns, device), gateway), (claimed.sir, target.sir), b"not me"
-    )
-    send_frames(source.ns, device, *[frame] * count)
+def spoof(lab: Lab, cheat: Container, claimed: Container, target: Container) -> bool:
+    """Send a packet from one container with the source address of another.
+
+    Returns:
+        Whether it arrived. A lawful packet behind it does, so this is no guess.
+    """
+    texts = (b"not me", b"but me")
+    gateway = gateway_mac(cheat)
+    own = mac_of(cheat.ns, "eth0")
+    frames = [
+        udp_frame((own, gateway), (source.sir, target.sir), text)
+        for source, text in zip((claimed, cheat), texts, strict=True)
+    ]
+
+    def ours(frame: Frame) -> bool:
+        return frame.next_header == UDP and frame.payload[8:] in texts
+
+    with Capture(target.ns, "eth0", ours) as arrived:
+        send_frames(cheat.ns, "eth0", *frames)
+        arrived.wait(lambda frame: frame.payload[8:] == texts[1], "the lawful packet")
+    return any(frame.payload[8:] == texts[0] for frame in arrived.frames)
+
+
+def gateway_mac(container: Container) -> str:
+    """Hardware address of a container's next hop."""
+    (row,) = container.ns.ip_json("-6", "neigh", "show", "fe80::1", "dev", "eth0")
+    return str(row["lladdr"])
 
 
 @dataclass(frozen=True)

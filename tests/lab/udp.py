@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from lab.netns import Namespace
@@ -38,7 +38,7 @@ class StreamReport:
     duplicates: int
     corrupt: int
     longest_gap: float
-    lost: tuple[int, ...]
+    lost: tuple[int, ...] = field(repr=False)
 
 
 class NumberedStream:
