@@ -39,7 +39,8 @@ test: setup ## all tests (root); ARGS="-k name" chooses
 	@$(VENV)/python -m pytest $(ARGS)
 
 test-nightly: setup ## property tests with 100000 cases each (root)
-	@ILAX_CASES=100000 $(VENV)/python -m pytest tests/property $(ARGS)
+	@ILAX_CASES=100000 $(VENV)/python -m pytest -o faulthandler_timeout=7200 \
+		tests/datapath/test_properties.py $(ARGS)
 
 demo: setup ## three hosts in network namespaces, a task moves; build/demo.json (root)
 	@$(VENV)/python demo/run.py

@@ -39,8 +39,7 @@ static __always_inline int ilax_container(hook_ctx *ctx,
 	port = bpf_map_lookup_elem(&ilax_ports, &ifindex);
 	if (!port)
 		return ILAX_DROP_UNKNOWN_PORT;
-	pkt->slot = port->slot;
-	pkt->from_task = true;
+	pkt->from_slot = port->slot;
 	if (!ilax_source_ok(pkt, port))
 		return ILAX_DROP_SPOOFED_SOURCE;
 	row = ilax_classify(&pkt->dst);

@@ -19,15 +19,14 @@ static __always_inline int ilax_send_local(hook_ctx *ctx,
 					   int *action)
 {
 	const struct ilax_endpoint *row;
-	struct ilax_endpoint copy;
+	struct ilax_addr key = *wire;
 	int reason;
 
-	row = bpf_map_lookup_elem(&ilax_endpoints, wire);
+	row = bpf_map_lookup_elem(&ilax_endpoints, &key);
 	if (!row)
 		return ILAX_DROP_UNKNOWN_IDENTIFIER;
-	if (!ilax_endpoint_copy(&copy, row, wire))
-		return ILAX_DROP_ROW_CHANGED;
-	reason = ilax_deliver(ctx, pkt, &copy, action);
+	pkt->to_slot = row->slot;
+	reason = ilax_deliver(ctx, pkt, row, &key, action);
 	return reason == ILAX_SEND_PEER ? ILAX_SEND_LOCAL : reason;
 }
 
@@ -69,9 +68,9 @@ static __always_inline int ilax_send(hook_ctx *ctx, struct ilax_packet *pkt,
 				     bool routed, int *action)
 {
 	const struct ilax_mapping *mapping;
-	struct ilax_addr wire;
+	struct ilax_addr wire, key = pkt->dst;
 
-	mapping = bpf_map_lookup_elem(&ilax_mappings, &pkt->dst);
+	mapping = bpf_map_lookup_elem(&ilax_mappings, &key);
 	if (!mapping)
 		return ILAX_DROP_NO_MAPPING;
 	wire = mapping->wire;

@@ -7,7 +7,9 @@
  *
  *   hook_ctx                        the context type
  *   hook_data(), hook_data_end()    bounds of the linear part
- *   hook_len(ctx)                   bytes of the frame, fragments included
+ *   hook_len(ctx)                   bytes of the frame, at least of the linear
+ *                                   part; free
+ *   hook_full_len(ctx)              bytes of the frame, fragments included
  *   hook_pull(ctx, len)             try to have len bytes in the linear part
  *   hook_ifindex(ctx)               device of the hook
  *   hook_for_us(ctx)                false for frames of other stations

@@ -37,11 +37,16 @@ static __always_inline __u32 hook_len(hook_ctx *ctx)
 	return ctx->len;
 }
 
+static __always_inline __u32 hook_full_len(hook_ctx *ctx)
+{
+	return ctx->len;
+}
+
 /* Only when needed: the helper costs more than all the parsing. */
 static __always_inline void hook_pull(hook_ctx *ctx, __u32 len)
 {
-	if (hook_data(ctx) + len > hook_data_end(ctx) && ctx->len >= len)
-		bpf_skb_pull_data(ctx, len);
+	if (hook_data(ctx) + len > hook_data_end(ctx))
+		bpf_skb_pull_data(ctx, len < ctx->len ? len : ctx->len);
 }
 
 static __always_inline __u32 hook_ifindex(hook_ctx *ctx)

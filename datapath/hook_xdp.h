@@ -26,6 +26,12 @@ static __always_inline void *hook_data_end(hook_ctx *ctx)
 
 static __always_inline __u32 hook_len(hook_ctx *ctx)
 {
+	return ctx->data_end - ctx->data;
+}
+
+/* A helper call: parse() asks only where the header promises more bytes. */
+static __always_inline __u32 hook_full_len(hook_ctx *ctx)
+{
 	return bpf_xdp_get_buff_len(ctx);
 }
 
@@ -137,14 +143,17 @@ static __always_inline int hook_deliver(hook_ctx *ctx,
 					int *reason)
 {
 	struct ethhdr *eth = hook_data(ctx);
+	const __u32 *words;
 	int action;
 
 	if ((void *)(eth + 1) > hook_data_end(ctx)) {
 		*reason = ILAX_DROP_REWRITE;
 		return HOOK_DROP;
 	}
-	__builtin_memcpy(eth->h_dest, row->mac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, row->host_mac, ETH_ALEN);
+	/* mac and host_mac stand in the row as they do in the frame */
+	words = (const __u32 *)row->mac;
+	for (int i = 0; i < 2 * ETH_ALEN / 4; i++)
+		((__u32 *)eth)[i] = words[i];
 	action = bpf_redirect_map(&ilax_devices, row->ifindex, XDP_DROP);
 	*reason = action == XDP_REDIRECT ? ILAX_SEND_XDP : ILAX_DROP_NO_DEVICE;
 	return action;

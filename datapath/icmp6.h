@@ -72,8 +72,7 @@ static __always_inline bool icmp6_possible(const struct ilax_packet *pkt)
  * error about anything else is old, or forged, and must not reach a task's
  * path-MTU cache.
  */
-static __noinline int ilax_icmp6_inner(hook_ctx *ctx, __u32 l4_off,
-				       __u8 nexthdr)
+static __noinline int icmp6_translate(hook_ctx *ctx, __u32 l4_off, __u8 nexthdr)
 {
 	const struct ilax_prefix *row;
 	const struct ilax_mapping *mapping;
@@ -91,6 +90,7 @@ static __noinline int ilax_icmp6_inner(hook_ctx *ctx, __u32 l4_off,
 
 	row = ilax_classify(&inner);
 	if (!row || row->kind == ILAX_PREFIX_SIR ||
+	    ilax_is_host_address(row, &inner) ||
 	    !ilax_undo_neutral(row, &inner, &sir))
 		return ILAX_CONTINUE;
 	mapping = bpf_map_lookup_elem(&ilax_mappings, &sir);
@@ -99,6 +99,14 @@ static __noinline int ilax_icmp6_inner(hook_ctx *ctx, __u32 l4_off,
 	if (hook_store(ctx, inner_off, &sir, sizeof(sir)))
 		return ILAX_DROP_REWRITE;
 	return ILAX_CONTINUE;
+}
+
+/* ILAX_CONTINUE, with the quoted packet as its sender knows it; or a drop. */
+static __always_inline int ilax_icmp6_inner(hook_ctx *ctx,
+					    const struct ilax_packet *pkt)
+{
+	return icmp6_translate(ctx, pkt->l3_off + IPV6_HEADER_BYTES,
+			       pkt->nexthdr);
 }
 
 #endif /* ILAX_ICMP6_H */

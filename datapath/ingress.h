@@ -9,39 +9,52 @@
 #include "prefix.h"
 #include "types.h"
 
-/* A destination without an endpoint. */
-static __always_inline int ilax_ingress_miss(const struct ilax_packet *pkt)
+/*
+ * A destination without an endpoint. A SIR address comes here where routers send
+ * their errors to this host by default: the stack routes it, to a task of this
+ * host perhaps, so the quoted packet is put right like any other.
+ */
+static __always_inline int ilax_ingress_miss(hook_ctx *ctx,
+					     const struct ilax_packet *pkt)
 {
 	const struct ilax_prefix *row = ilax_classify(&pkt->dst);
+	int reason;
 
-	if (row && row->kind == ILAX_PREFIX_LOCATOR &&
-	    !ilax_is_host_address(row, &pkt->dst))
-		return ILAX_DROP_UNKNOWN_IDENTIFIER;
-	if (addr_is_multicast(&pkt->dst) || addr_is_link_local(&pkt->dst))
-		return ILAX_PASS_LINK_SCOPE;
+	if (!row)
+		return addr_is_multicast(&pkt->dst) ||
+				       addr_is_link_local(&pkt->dst) ?
+			       ILAX_PASS_LINK_SCOPE :
+			       ILAX_PASS_NOT_OURS;
+	if (row->kind == ILAX_PREFIX_LOCATOR)
+		return ilax_is_host_address(row, &pkt->dst) ?
+			       ILAX_PASS_NOT_OURS :
+			       ILAX_DROP_UNKNOWN_IDENTIFIER;
+	if (row->kind == ILAX_PREFIX_SIR && icmp6_possible(pkt)) {
+		reason = ilax_icmp6_inner(ctx, pkt);
+		if (reason >= 0)
+			return reason;
+	}
 	return ILAX_PASS_NOT_OURS;
 }
 
 static __always_inline int ilax_ingress(hook_ctx *ctx, struct ilax_packet *pkt,
 					int *action)
 {
+	/* A copy: *pkt stays in registers as long as nobody has its address. */
+	struct ilax_addr key = pkt->dst;
 	const struct ilax_endpoint *row;
-	struct ilax_endpoint copy;
 	int reason;
 
-	row = bpf_map_lookup_elem(&ilax_endpoints, &pkt->dst);
+	row = bpf_map_lookup_elem(&ilax_endpoints, &key);
 	if (!row)
-		return ilax_ingress_miss(pkt);
-	if (!ilax_endpoint_copy(&copy, row, &pkt->dst))
-		return ILAX_DROP_ROW_CHANGED;
-	pkt->slot = copy.slot;
+		return ilax_ingress_miss(ctx, pkt);
+	pkt->to_slot = row->slot;
 	if (icmp6_possible(pkt)) {
-		reason = ilax_icmp6_inner(ctx, pkt->l3_off + IPV6_HEADER_BYTES,
-					  pkt->nexthdr);
+		reason = ilax_icmp6_inner(ctx, pkt);
 		if (reason >= 0)
 			return reason;
 	}
-	return ilax_deliver(ctx, pkt, &copy, action);
+	return ilax_deliver(ctx, pkt, row, &key, action);
 }
 
 #endif /* ILAX_INGRESS_H */

@@ -15,8 +15,7 @@
 static __always_inline bool ethertype_is_vlan(__be16 proto)
 {
 	return proto == bpf_htons(ETH_P_8021Q) ||
-	       proto == bpf_htons(ETH_P_8021AD) ||
-	       proto == bpf_htons(ETHERTYPE_QINQ_OLD);
+	       proto == bpf_htons(ETH_P_8021AD);
 }
 
 /*
@@ -36,7 +35,8 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 	__be16 proto;
 
 	pkt->len = hook_len(ctx);
-	pkt->slot = 0;
+	pkt->from_slot = 0;
+	pkt->to_slot = 0;
 	pkt->tags = 0;
 	hook_pull(ctx, ETH_HLEN + IPV6_HEADER_BYTES);
 	eth = hook_data(ctx);
@@ -57,31 +57,38 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 			if (!ethertype_is_vlan(proto))
 				break;
 			if ((void *)(tag + 1) > end)
-				return ILAX_PASS_NOT_IPV6;
+				break;
 			proto = tag->proto;
 			cursor = tag + 1;
 			pkt->tags++;
 		}
 	}
-	if (proto != bpf_htons(ETH_P_IPV6))
+	if (proto != bpf_htons(ETH_P_IPV6)) {
+		pkt->len = hook_full_len(ctx);
 		return ILAX_PASS_NOT_IPV6;
+	}
 	if (!hook_for_us(ctx))
 		return ILAX_PASS_OTHER_HOST;
 
 	ip6 = cursor;
 	if ((void *)(ip6 + 1) > end) {
+		pkt->len = hook_full_len(ctx);
 		if (pkt->len <
 		    ETH_HLEN + pkt->tags * VLAN_TAG_BYTES + IPV6_HEADER_BYTES)
 			return ILAX_PASS_MALFORMED;
 		return ILAX_PASS_NOT_LINEAR;
 	}
-	if (ip6->version != 6)
+	if (ip6->version != 6) {
+		pkt->len = hook_full_len(ctx);
 		return ILAX_PASS_MALFORMED;
+	}
 	pkt->l3_off = ETH_HLEN + pkt->tags * VLAN_TAG_BYTES;
 	pkt->nexthdr = ip6->nexthdr;
 	pkt->hop_limit = ip6->hop_limit;
-	__builtin_memcpy(&pkt->src, &ip6->saddr, sizeof(pkt->src));
-	__builtin_memcpy(&pkt->dst, &ip6->daddr, sizeof(pkt->dst));
+	addr_load(&pkt->src, &ip6->saddr);
+	addr_load(&pkt->dst, &ip6->daddr);
+	if (cursor + IPV6_HEADER_BYTES + bpf_ntohs(ip6->payload_len) > end)
+		pkt->len = hook_full_len(ctx);
 	return ILAX_CONTINUE;
 }
 

@@ -30,7 +30,7 @@ static __always_inline int ilax_rewrite(hook_ctx *ctx,
 	barrier_var(ip6);
 	if ((void *)(ip6 + 1) > hook_data_end(ctx))
 		return ILAX_DROP_REWRITE;
-	__builtin_memcpy(&ip6->daddr, dst, sizeof(*dst));
+	addr_store(&ip6->daddr, dst);
 	if (hop) {
 		/* next header and hop limit make one word of the sum */
 		word = (__u16 *)&ip6->nexthdr;

@@ -19,9 +19,6 @@
 #define VLAN_MAX_TAGS 2
 #define IPV6_HEADER_BYTES 40
 
-/* Not defined by <linux/if_ether.h> headers that lack QinQ's older number. */
-#define ETHERTYPE_QINQ_OLD 0x9100
-
 /*
  * The rule of all stages: a value below zero means "continue", everything else
  * is a final enum ilax_reason.
@@ -32,14 +29,33 @@
 struct ilax_packet {
 	struct ilax_addr src;
 	struct ilax_addr dst;
-	__u32 len;    /* bytes of the frame */
-	__u32 slot;   /* row of ilax_traffic, 0 = shared */
-	__u16 l3_off; /* bytes before the IPv6 header */
-	__u8 nexthdr; /* of the fixed header */
+	__u32 len;	 /* bytes of the frame */
+	__u32 from_slot; /* sender's row of ilax_traffic, 0 = not known */
+	__u32 to_slot;	 /* receiver's row, 0 = not known */
+	__u16 l3_off;	 /* bytes before the IPv6 header */
+	__u8 nexthdr;	 /* of the fixed header */
 	__u8 hop_limit;
-	__u8 tags;	/* VLAN tags in the frame, 0..VLAN_MAX_TAGS */
-	bool from_task; /* sent by the endpoint, not received by it */
+	__u8 tags; /* VLAN tags inside the frame, 0..VLAN_MAX_TAGS */
 };
+
+/*
+ * Addresses in packets stand at even offsets, so clang would move them in
+ * pieces of four bytes. All machines with a BPF JIT load eight at any offset,
+ * and the verifier refuses it where they do not.
+ */
+typedef __u64 packet_u64 __attribute__((may_alias));
+
+static __always_inline void addr_load(struct ilax_addr *to, const void *from)
+{
+	to->prefix = ((const packet_u64 *)from)[0];
+	to->identifier = ((const packet_u64 *)from)[1];
+}
+
+static __always_inline void addr_store(void *to, const struct ilax_addr *from)
+{
+	((packet_u64 *)to)[0] = from->prefix;
+	((packet_u64 *)to)[1] = from->identifier;
+}
 
 static __always_inline bool addr_equal(const struct ilax_addr *a,
 				       const struct ilax_addr *b)

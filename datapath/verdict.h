@@ -38,7 +38,7 @@ static __always_inline void ilax_sample(hook_ctx *ctx,
 	event->time = bpf_ktime_get_ns();
 	event->ifindex = hook_ifindex(ctx);
 	event->len = pkt->len;
-	event->slot = pkt->slot;
+	event->slot = pkt->from_slot ? pkt->from_slot : pkt->to_slot;
 	event->hook = hook;
 	event->reason = reason;
 	/* Older verifiers lose the upper bound over the calls above. */
@@ -51,28 +51,39 @@ static __always_inline void ilax_sample(hook_ctx *ctx,
 	counter->sampled++;
 }
 
-static __always_inline void ilax_count_traffic(const struct ilax_packet *pkt,
-					       int reason)
+static __always_inline struct ilax_traffic *traffic_of(__u32 slot)
 {
-	__u32 slot = pkt->slot;
-	struct ilax_traffic *traffic;
-	bool dropped = reason >= ILAX_DROP_FIRST;
+	return slot ? bpf_map_lookup_elem(&ilax_traffic, &slot) : NULL;
+}
 
-	traffic = bpf_map_lookup_elem(&ilax_traffic, &slot);
-	if (!traffic)
-		return;
-	if (pkt->from_task) {
-		if (dropped) {
-			traffic->tx_drops++;
-		} else {
-			traffic->tx_packets++;
-			traffic->tx_bytes += pkt->len;
+/*
+ * A drop is charged to the sender where there is one. A packet that the stack
+ * answers, or that a later hook will deliver, has not been received yet.
+ */
+static __always_inline void count_traffic(const struct ilax_packet *pkt,
+					  int reason)
+{
+	struct ilax_traffic *from = traffic_of(pkt->from_slot);
+	struct ilax_traffic *to;
+
+	if (from) {
+		if (reason >= ILAX_DROP_FIRST) {
+			from->tx_drops++;
+			return;
 		}
-	} else if (dropped) {
-		traffic->rx_drops++;
+		from->tx_packets++;
+		from->tx_bytes += pkt->len;
+	}
+	if (reason < ILAX_SEND_FIRST && reason != ILAX_PASS_HOST)
+		return;
+	to = traffic_of(pkt->to_slot);
+	if (!to)
+		return;
+	if (reason >= ILAX_DROP_FIRST) {
+		to->rx_drops++;
 	} else {
-		traffic->rx_packets++;
-		traffic->rx_bytes += pkt->len;
+		to->rx_packets++;
+		to->rx_bytes += pkt->len;
 	}
 }
 
@@ -95,8 +106,7 @@ static __always_inline int ilax_exit(hook_ctx *ctx,
 		if (reason >= ILAX_DROP_FIRST)
 			ilax_sample(ctx, pkt, hook, reason, counter);
 	}
-	if (pkt->slot)
-		ilax_count_traffic(pkt, reason);
+	count_traffic(pkt, reason);
 	if (reason >= ILAX_DROP_FIRST)
 		return HOOK_DROP;
 	return reason >= ILAX_SEND_FIRST ? action : HOOK_PASS;

@@ -56,7 +56,8 @@ install_packages() {
 	say "installing ${missing[*]}"
 	export DEBIAN_FRONTEND=noninteractive
 	retry apt-get -qq update </dev/null
-	retry apt-get -qq install --yes --no-install-recommends "${missing[@]}" </dev/null >&2
+	# Errors go to stderr; what dpkg unpacks interests nobody.
+	retry apt-get -qq install --yes --no-install-recommends "${missing[@]}" </dev/null >/dev/null
 }
 
 # The distribution's own interpreter first: version managers put shims in PATH
@@ -83,7 +84,7 @@ make_environment() {
 	python=$(find_python)
 	say "making .venv with $("$python" --version)"
 	"$python" -m venv --clear .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
+	retry .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input \
 		--require-hashes -r requirements/dev.txt </dev/null
 	printf '%s' "$wanted" >.venv/.requirements
 }

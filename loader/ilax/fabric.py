@@ -50,11 +50,15 @@ class Fabric:
             raise UsageError(f"more than {limit} prefixes")
 
     def rows_in_order(self) -> list[tuple[str, Prefix]]:
-        """(kind, prefix), longest prefixes first, because the first match wins."""
+        """(kind, prefix) as they stand in the table, where the first match wins.
+
+        Longer prefixes stand before shorter ones; our locators come first, so
+        that a flood of unknown identifiers is recognised by the first row.
+        """
         blocks = sorted(self.blocks, key=lambda p: -p.length)
         return (
-            [("ILAX_PREFIX_SIR", p) for p in self.sir_prefixes]
-            + [("ILAX_PREFIX_LOCATOR", p) for p in self.locators]
+            [("ILAX_PREFIX_LOCATOR", p) for p in self.locators]
+            + [("ILAX_PREFIX_SIR", p) for p in self.sir_prefixes]
             + [("ILAX_PREFIX_BLOCK", p) for p in blocks]
         )
 

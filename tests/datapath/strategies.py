@@ -12,6 +12,7 @@ from datapath.world import Packet
 from model import Hook, checksum
 from model.address import address
 from model.packet import FRAGMENT, ICMPV6, TCP, UDP
+from model.tables import ACTION_FORWARD
 
 FAR_ADDRESSES = (
     "::", "::1", "fe80::1", "fe80::2", "ff02::1", "ff02::1:ff00:1", "ff0e::101",
@@ -19,27 +20,44 @@ FAR_ADDRESSES = (
     "2001:db8:42:ffff::1", "2001:db8:99:3::80",
 )  # fmt: skip
 
-known_addresses = st.sampled_from(
-    [*PLAN.endpoints, *PLAN.mappings, *(row.wire for row in PLAN.mappings.values()),
-     *map(address, FAR_ADDRESSES), p.TASK, p.PEER]
-)  # fmt: skip
+wires = st.sampled_from([*(row.wire for row in PLAN.mappings.values()), *PLAN.endpoints])
+known_addresses = st.one_of(
+    st.sampled_from([*PLAN.endpoints]),
+    st.sampled_from([*PLAN.mappings]),
+    wires,
+    st.sampled_from([*map(address, FAR_ADDRESSES), p.TASK, p.PEER]),
+)
+forwarded = [sir for sir, row in PLAN.mappings.items() if row.action == ACTION_FORWARD]
+# Where packets at a hook usually go to.
+USUAL = {
+    Hook.XDP: st.sampled_from([*PLAN.endpoints]),
+    Hook.UPLINK_IN: st.sampled_from([*PLAN.endpoints]),
+    Hook.UPLINK_OUT: st.sampled_from([*PLAN.mappings, *forwarded * 3]),
+    Hook.CONTAINER: st.sampled_from([*PLAN.mappings, *forwarded * 3]),
+}
 halves = st.binary(min_size=8, max_size=8)
 
 
+def seldom(draw: st.DrawFn, one_in: int) -> bool:
+    """True about once in so many; never for the simplest example."""
+    return draw(st.integers(1, one_in)) == one_in
+
+
 @st.composite
-def addresses(draw: st.DrawFn) -> bytes:
-    """Mostly known ones; some with one bit changed; some made up."""
-    kind = draw(st.integers(0, 9))
-    if kind < 7:
+def addresses(draw: st.DrawFn, usual: st.SearchStrategy[bytes] = known_addresses) -> bytes:
+    """Mostly usual ones; known ones; some with one bit changed; some made up."""
+    if not seldom(draw, 3):
+        return draw(usual)
+    if not seldom(draw, 3):
         return draw(known_addresses)
-    if kind < 8:
-        raw = int.from_bytes(draw(known_addresses), "big") ^ 1 << draw(st.integers(0, 127))
-        return raw.to_bytes(16, "big")
+    if draw(st.booleans()):
+        raw = int.from_bytes(draw(st.one_of(usual, known_addresses)), "big")
+        return (raw ^ 1 << draw(st.integers(0, 127))).to_bytes(16, "big")
     upper = draw(st.sampled_from([row.upper for row in PLAN.prefixes]))
-    return (upper if kind < 9 else draw(halves)) + draw(halves)
+    return draw(st.one_of(st.just(upper), halves)) + draw(halves)
 
 
-hop_limits = st.sampled_from((0, 1, 2, 3, 64, 255))
+hop_limits = st.sampled_from((64, 255, 3, 2, 1, 0, 64, 64, 64))
 tag_types = st.sampled_from((0x8100, 0x88A8, 0x8100, 0x88A8, 0x9100))
 tags = st.builds(lambda kind, tci: kind << 16 | tci, tag_types, st.integers(0, 0xFFFF))
 
@@ -61,7 +79,7 @@ def extensions(draw: st.DrawFn, last: int, limit: int = 8) -> tuple[int, bytes]:
     following = last
     for kind in reversed(kinds):
         if kind == FRAGMENT:
-            header = bytes([following, 0, 0, 0]) + draw(st.binary(min_size=4, max_size=4))
+            header = bytes([following]) + bytes(3) + b"ilax"
         else:
             units = draw(st.integers(0, 2))
             padding = bytes([1, 4 + 8 * units]) + bytes(4 + 8 * units)
@@ -91,21 +109,23 @@ def well_formed(draw: st.DrawFn, src: st.SearchStrategy[bytes], dst: bytes) -> b
 @st.composite
 def errors(draw: st.DrawFn) -> bytes:
     """An ICMPv6 message with something like a packet in it."""
-    inner = ipv6(p.TASK, draw(addresses()), 3, UDP, bytes(8))
-    inner = inner[: draw(st.one_of(st.just(48), st.integers(0, 48)))]
-    return bytes([draw(st.sampled_from((1, 2, 3, 4, 127, 128, 136)))]) + bytes(7) + inner
+    inner = ipv6(p.TASK, draw(addresses(wires)), 3, UDP, bytes(8))
+    if seldom(draw, 4):
+        inner = inner[: draw(st.integers(0, 48))]
+    return bytes([draw(st.sampled_from((3, 2, 1, 4, 127, 128, 136)))]) + bytes(7) + inner
 
 
 @st.composite
-def plausible(draw: st.DrawFn) -> bytes:
+def plausible(draw: st.DrawFn, hook: Hook) -> bytes:
     """An IPv6 packet of known addresses; inside, anything."""
     kind = draw(st.sampled_from((TCP, UDP, ICMPV6, ICMPV6, 59, 51, 253)))
     body = draw(errors()) if kind == ICMPV6 else draw(st.binary(max_size=64))
     first, headers = draw(extensions(kind))
-    if draw(st.booleans()):
+    if seldom(draw, 3):
         # later fragments, wrong lengths, headers that end too early
         headers = draw(mutations(headers))
-    return ipv6(draw(addresses()), draw(addresses()), draw(hop_limits), first, headers + body)
+    src, dst = draw(addresses()), draw(addresses(USUAL[hook]))
+    return ipv6(src, dst, draw(hop_limits), first, headers + body)
 
 
 @st.composite
@@ -121,15 +141,17 @@ def mutations(draw: st.DrawFn, data: bytes) -> bytes:
 @st.composite
 def destinations(draw: st.DrawFn, ifindex: int) -> bytes:
     """An Ethernet destination: mostly the device's own."""
-    others = (p.OTHER_MAC, b"\xff" * 6, b"\x33\x33\0\0\0\1")
-    return draw(st.sampled_from((*(plan.mac(ifindex),) * 5, *others)))
+    if not seldom(draw, 8):
+        return plan.mac(ifindex)
+    return draw(st.sampled_from((p.OTHER_MAC, b"\xff" * 6, b"\x33\x33\0\0\0\1")))
 
 
 @st.composite
 def devices(draw: st.DrawFn, hook: Hook) -> int:
     if hook is Hook.CONTAINER:
-        return draw(st.sampled_from((plan.TASK1, plan.TASK1, plan.TASK2, plan.TASK3,
-                                     plan.STRANGER)))  # fmt: skip
+        if seldom(draw, 12):
+            return plan.STRANGER
+        return draw(st.sampled_from((plan.TASK1, plan.TASK2, plan.TASK3)))
     return plan.UPLINK
 
 
@@ -137,7 +159,7 @@ def devices(draw: st.DrawFn, hook: Hook) -> int:
 def from_the_device(draw: st.DrawFn, hook: Hook, packet: bytes, ifindex: int) -> bytes:
     """Lets a container use its own source most of the time."""
     port = PLAN.ports.get(ifindex)
-    if hook is Hook.CONTAINER and port and len(packet) >= 24 and draw(st.integers(0, 4)):
+    if hook is Hook.CONTAINER and port and len(packet) >= 24 and not seldom(draw, 5):
         return packet[:8] + port.sir + packet[24:]
     return packet
 
@@ -146,20 +168,20 @@ def from_the_device(draw: st.DrawFn, hook: Hook, packet: bytes, ifindex: int) ->
 def around(draw: st.DrawFn, hook: Hook, data: bytes, ifindex: int) -> Packet:
     """What comes with a frame at a hook."""
     if hook is Hook.XDP:
-        room = 4 * draw(st.sampled_from((0, 0, 0, 1, 6, 7, 8)))
-        linear = draw(st.one_of(st.none(), st.none(), st.integers(14, len(data))))
-        return Packet(data, linear=linear, metadata=b"m" * room)
-    beside = draw(st.one_of(st.just(0), st.just(0), st.just(0x81000005), st.just(0x88A80006)))
+        before = 4 * draw(st.sampled_from((0, 0, 0, 1, 6)))
+        linear = draw(st.integers(14, len(data))) if seldom(draw, 5) else None
+        return Packet(data, linear=linear, metadata=b"m" * before)
+    beside = draw(st.sampled_from((0, 0, 0, 0x81000005, 0x88A80006)))
     return Packet(data, ifindex=ifindex, tag=beside)
 
 
 @st.composite
 def plausible_frames(draw: st.DrawFn, hook: Hook) -> Packet:
     ifindex = draw(devices(hook))
-    packet = draw(from_the_device(hook, draw(plausible()), ifindex))
-    outer = tuple(draw(st.lists(tags, max_size=3))) if draw(st.booleans()) else ()
+    packet = draw(from_the_device(hook, draw(plausible(hook)), ifindex))
+    outer = tuple(draw(st.lists(tags, max_size=3))) if seldom(draw, 3) else ()
     data = p.link(draw(destinations(ifindex)), packet, tags=outer)
-    if not draw(st.integers(0, 5)):
+    if seldom(draw, 12):
         data = data[: draw(st.integers(14, len(data)))]
     return draw(around(hook, data, ifindex))
 
@@ -168,7 +190,7 @@ def plausible_frames(draw: st.DrawFn, hook: Hook) -> Packet:
 def garbage_frames(draw: st.DrawFn, hook: Hook, seeds: list[Packet]) -> Packet:
     """Random bytes, or a packet of the table with bytes changed."""
     ifindex = draw(devices(hook))
-    if draw(st.integers(0, 3)):
+    if not seldom(draw, 3):
         seed = draw(st.sampled_from(seeds))
         data, ifindex = seed.data[:600], seed.ifindex
         if draw(st.booleans()):
@@ -182,5 +204,3 @@ def garbage_frames(draw: st.DrawFn, hook: Hook, seeds: list[Packet]) -> Packet:
         kind = draw(st.sampled_from((b"\x86\xdd", b"\x86\xdd\x60", b"\x81\0", b"\x08\0", b"")))
         data = (front + kind + draw(st.binary(min_size=2, max_size=200))).ljust(14, b"\0")
     return draw(around(hook, data, ifindex))
-
-

@@ -83,7 +83,6 @@ class Packet:
             for_us=hook is Hook.XDP or self.data[:6] == plan.mac(ifindex) or bool(self.data[0] & 1),
             tagged=bool(self.tag),
             linear=self.linear,
-            metadata_room=32 - len(self.metadata),
         )
 
 

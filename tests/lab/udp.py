@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from lab.netns import Namespace
+from lab.wait import until
 
 _HEADER = struct.Struct("!QQ")
 _SO_RCVBUFFORCE = 33
@@ -158,9 +159,10 @@ class NumberedStream:
                 self._arrivals[number] = time.monotonic()
 
 
-def exchange(sender: Namespace, receiver: Namespace, destination: str, count: int) -> StreamReport:
-    """Send until `count` packets have arrived or as many were sent as should do."""
-    with NumberedStream(sender, receiver, destination, rate=4000) as stream:
-        while stream.sent < count:
-            time.sleep(0.005)
+def exchange(
+    sender: Namespace, receiver: Namespace, destination: str, count: int, *, size: int = 256
+) -> StreamReport:
+    """Send `count` packets or a few more, of `size` bytes, and wait for them."""
+    with NumberedStream(sender, receiver, destination, rate=4000, size=size) as stream:
+        until(lambda: stream.sent >= count, f"{count} packets sent")
     return stream.report()
