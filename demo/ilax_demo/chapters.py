@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from ipaddress import IPv6Address
 
 from ilax_demo.report import Report
 from lab import operator, probes, scenarios, tcp, udp
@@ -174,8 +173,8 @@ def refusals(report: Report, lab: Lab) -> None:
         else "no event was sampled",
     )
     with ilax.events() as events:
-        wire = _wire_address(lab, target)
-        answered = probes.ping(cheat.ns, str(wire), wait=0.3)
+        wire = target.host.ilax.wire(target.address)
+        answered = probes.ping(cheat.ns, wire, wait=0.3)
     reasons = [e.reason for e in events]
     report.check(
         "locator.refused",
@@ -183,11 +182,6 @@ def refusals(report: Report, lab: Lab) -> None:
         reasons,
         f"{cheat.name} addresses a locator, {wire}: {', '.join(reasons)}",
     )
-
-
-def _wire_address(lab: Lab, task: Container) -> IPv6Address:
-    found = task.host.ilax.json("endpoint", "show", task.address)
-    return IPv6Address(found["wire"])
 
 
 def path_mtu(report: Report, lab: Lab) -> None:

@@ -112,7 +112,8 @@ def load(
         Rows written.
 
     Raises:
-        UsageError, AddressError: names the line; nothing was written.
+        UsageError, AddressError: names the line or the address; nothing was
+            written.
         MapFullError: its `written` tells how many rows were written.
     """
     known = fabric.read(instance)
@@ -122,9 +123,10 @@ def load(
         sir = _addresses(chunk, "sir")
         if chunk[0][1].get("wire"):
             wire = _addresses(chunk, "wire")
+            mappings.check_bulk(known, sir, wire)
         else:
+            mappings.check_prefixes(known, sir)
             wire = address_bulk.to_wire(sir, _locators(chunk), cbit=known.cbit, typed=known.typed)
-        mappings.check_bulk(known, sir, wire)
         checked.append((sir, wire))
         progress(len(chunk))
     written = 0

@@ -175,14 +175,19 @@ def put_bulk(
     if wire is not None:
         check_bulk(known, sir, wire)
     elif locator is not None:
-        _check_prefixes(known, sir)
+        check_prefixes(known, sir)
         wire = address_bulk.to_wire(sir, locator, cbit=known.cbit, typed=known.typed)
     else:
         raise UsageError("give either wire addresses or a locator; nothing was written")
     return write_bulk(instance, known, sir, wire, generation)
 
 
-def _check_prefixes(known: Fabric, sir: NDArray[np.uint64]) -> None:
+def check_prefixes(known: Fabric, sir: NDArray[np.uint64]) -> None:
+    """Raise unless every address lies inside a SIR prefix.
+
+    Raises:
+        UsageError: names the first address that does not.
+    """
     import numpy as np
 
     from ilax import address_bulk
@@ -206,7 +211,7 @@ def check_bulk(known: Fabric, sir: NDArray[np.uint64], wire: NDArray[np.uint64])
 
     from ilax import address_bulk
 
-    _check_prefixes(known, sir)
+    check_prefixes(known, sir)
     expected = address_bulk.to_wire(sir, wire[:, 0], cbit=known.cbit, typed=known.typed)
     wrong = (expected != wire).any(axis=1)
     if wrong.any():

@@ -15,6 +15,7 @@ import array
 import fcntl
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -167,16 +168,16 @@ class Live:
             route.link("set", index=peer, state="up")
         self.wires[index] = Wire(name, index)
 
-    def flush(self, index: int) -> None:
-        """Wait until all that was sent from a far end has been looked at.
+    def wait_for(self, hook: Hook, reason: str) -> None:
+        """Until a frame that nobody will receive has been looked at.
 
-        Frames of one wire stay in order, so a last one is a marker.
+        Raises:
+            TimeoutError: it went another way.
         """
-        marker = b"flush" + os.urandom(8)
-        before = self.world.counted_total(index)
-        self.wires[index].send(plan.mac(index) + bytes(6) + b"\x88\xb5" + marker)
         deadline = time.monotonic() + PATIENCE
-        while self.world.counted_total(index) == before and time.monotonic() < deadline:
+        while (hook, reason) not in self.world.counted():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no packet was counted for {reason} at {hook.name}")
             time.sleep(0.001)
 
     @contextmanager

@@ -43,7 +43,10 @@ SOURCES = Path(__file__).resolve().parent
 BUILD = SOURCES.parents[1] / "tools" / "build_objects.py"
 
 
-Numbers = NDArray[np.uint64]
+# Rows of ilax_counters and of ilax_traffic, CPUs added up.
+State = tuple[NDArray[np.uint64], NDArray[np.uint64]]
+# (hook, reason) -> (packets, bytes)
+Counted = dict[tuple[Hook, str], tuple[int, int]]
 
 
 def verdict_code(hook: Hook, reason: str) -> int:
@@ -94,14 +97,14 @@ class Result:
         code: the program's return value.
         data: the frame afterwards.
         handover: metadata in front of it, without what was there before.
-        counted: (hook, reason name) -> (packets, bytes), of counters that rose.
+        counted: the counters that rose, and by how much.
         traffic: slot -> names of fields that rose.
     """
 
     code: int
     data: bytes
     handover: bytes
-    counted: dict[tuple[Hook, str], tuple[int, int]]
+    counted: Counted
     traffic: dict[int, set[str]]
 
 
@@ -114,7 +117,7 @@ class World:
         self.maps: dict[str, Map] = {}
         self.programs: dict[Hook, Program] = {}
         self._tables: Tables | None = None
-        self._numbers: tuple[Numbers, Numbers] | None = None
+        self._numbers: State | None = None
         self.events: list[np.void] = []
         self._reasons = {
             number: name.removeprefix("ILAX_")
@@ -244,17 +247,26 @@ class World:
         before = self._numbers or self._read()
         code, data, handover = self._run(hook, packet)
         after = self._numbers = self._read()
+        traffic: dict[int, set[str]] = {}
+        names = schema.dtype("ilax_traffic").names or ()
+        for slot, field in np.argwhere(after[1] != before[1]):
+            traffic.setdefault(int(slot), set()).add(names[field])
+        return Result(code, data, handover, self._counted(before, after), traffic)
+
+    def counted(self) -> Counted:
+        """What was counted since the last look."""
+        before = self._numbers
+        after = self._numbers = self._read()
+        return self._counted(before, after) if before else {}
+
+    def _counted(self, before: State, after: State) -> Counted:
         change = after[0] - before[0]
         counted = {}
         for index in np.flatnonzero(change[:, 0]):
             number, reason = divmod(int(index), schema.enum("ilax_reason")["ILAX_REASON_COUNT"])
             packets, length = map(int, change[index, :2])
             counted[Hook(number), self._reasons.get(reason, str(reason))] = packets, length
-        traffic: dict[int, set[str]] = {}
-        names = schema.dtype("ilax_traffic").names or ()
-        for slot, field in np.argwhere(after[1] != before[1]):
-            traffic.setdefault(int(slot), set()).add(names[field])
-        return Result(code, data, handover, counted, traffic)
+        return counted
 
     def _run(self, hook: Hook, packet: Packet) -> tuple[int, bytes, bytes]:
         program, data = self.programs[hook], packet.data
@@ -274,8 +286,7 @@ class World:
         run = program.test_run(data, ctx=_skb(packet.ifindex, cb, packet.gso_size))
         return run.retval, run.data, b""
 
-    def _read(self) -> tuple[Numbers, Numbers]:
-        """Rows of ilax_counters and of ilax_traffic, CPUs added up."""
+    def _read(self) -> State:
         _, counters = self.maps["ilax_counters"].lookup_batch()
         table = self.maps["ilax_traffic"]
         slots = range(max(plan.SLOTS.values()) + 1)

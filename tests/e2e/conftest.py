@@ -61,7 +61,7 @@ def options(mode: str) -> Options:
 @pytest.fixture(scope="session")
 def fabric(options: Options) -> Iterator[Lab]:
     """Three hosts, six tasks, everything up, in one mode. Tests leave it as it was."""
-    with Lab.make(_tag()) as lab:
+    with Lab.make(_tag(), Plan(wire_checksums=options.delivery == "xdp")) as lab:
         operator.bring_up(lab, options)
         yield lab
 

@@ -121,22 +121,21 @@ def test_a_spoofed_source_is_refused(fabric: Lab) -> None:
     cheat, claimed, target = fabric.containers[:3]
     ilax = cheat.host.ilax
     before = Counter(ilax.counters())
-    sent_before = ilax.json("endpoint", "show", cheat.address)["traffic"]["tx_drops"]
+    drops_before = ilax.traffic(cheat.address).tx_drops
     with ilax.events() as events:
         assert not scenarios.spoof(fabric, cheat, claimed, target)
     assert (Counter(ilax.counters()) - before)["container", "drop_spoofed_source"] == 1
     assert [(e.hook, e.reason) for e in events] == [("container", "drop_spoofed_source")]
     assert claimed.sir.packed in events[0].data
     assert events[0].length == 14 + 40 + 8 + len(b"not me")
-    traffic = ilax.json("endpoint", "show", cheat.address)["traffic"]
-    assert traffic["tx_drops"] == sent_before + 1
+    assert ilax.traffic(cheat.address).tx_drops == drops_before + 1
 
 
 @pytest.mark.parametrize("what", ["wire address", "host", "own host", "unassigned locator"])
 def test_a_task_cannot_address_locators(fabric: Lab, what: str) -> None:
     task, other = fabric.containers[0], fabric.containers[2]
     target = {
-        "wire address": other.host.ilax.json("endpoint", "show", other.address)["wire"],
+        "wire address": other.host.ilax.wire(other.address),
         "host": str(other.host.address),
         "own host": str(task.host.address),
         "unassigned locator": str(fabric.plan.locator(77).network_address + 1),
@@ -159,15 +158,31 @@ def test_path_mtu_is_found(fabric: Lab) -> None:
 
 def test_traffic_is_counted_for_each_endpoint(fabric: Lab) -> None:
     a, b = fabric.containers[0], fabric.containers[2]
-    before = [c.host.ilax.json("endpoint", "show", c.address)["traffic"] for c in (a, b)]
+    before = [c.host.ilax.traffic(c.address) for c in (a, b)]
     probes.must_ping(a.ns, b.address, count=3, size=100)
-    after = [c.host.ilax.json("endpoint", "show", c.address)["traffic"] for c in (a, b)]
+    after = [c.host.ilax.traffic(c.address) for c in (a, b)]
     for old, new in zip(before, after, strict=True):
-        for direction in ("rx", "tx"):
-            # Neighbour discovery of the link may add to what a task sends.
-            assert new[f"{direction}_packets"] - old[f"{direction}_packets"] >= 3
-            assert new[f"{direction}_bytes"] - old[f"{direction}_bytes"] >= 3 * (14 + 48 + 100)
-            assert new[f"{direction}_drops"] == old[f"{direction}_drops"]
+        # Neighbour discovery of the link may add to what a task sends.
+        assert new.tx_packets - old.tx_packets >= 3
+        assert new.tx_bytes - old.tx_bytes >= 3 * (14 + 48 + 100)
+        assert new.rx_packets - old.rx_packets == 3
+        assert new.rx_bytes - old.rx_bytes == 3 * (14 + 48 + 100)
+        assert (new.rx_drops, new.tx_drops) == (old.rx_drops, old.tx_drops)
+
+
+def test_the_command_shows_what_was_counted(fabric: Lab) -> None:
+    task = fabric.containers[0]
+    ilax = task.host.ilax
+    shown = {(row["hook"], row["reason"]): row["packets"] for row in ilax.json("counters")}
+    counted = ilax.counters()
+    assert shown.keys() <= counted.keys()
+    assert shown["container", "send_forward"] > 0
+    assert "send_forward" in ilax("counters")
+    traffic = ilax.json("endpoint", "show", task.address)["traffic"]
+    assert traffic["tx_packets"] > 0
+    assert [row["sir"] for row in ilax.json("endpoint", "list")] == sorted(
+        c.address for c in task.host.containers
+    )
 
 
 def test_a_task_moves_while_others_talk_to_it(fabric: Lab, options: Options) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ilax import address, counters, endpoints
 from ilax.events import Event, reader
 from ilax.instance import Instance
 from lab.netns import CommandError, Namespace
@@ -73,8 +74,23 @@ class Ilax:
         return json.loads(done.stdout)
 
     def counters(self) -> dict[tuple[str, str], int]:
-        """Packets by hook and reason, such as ("container", "send_forward")."""
-        return {(row["hook"], row["reason"]): row["packets"] for row in self.json("counters")}
+        """Packets by hook and reason, such as ("container", "send_forward").
+
+        Read from the map, as this is done often; the command prints the same.
+        """
+        with Instance.open(self.instance) as opened:
+            return {(row.hook, row.reason): row.packets for row in counters.read(opened)}
+
+    def traffic(self, sir: str) -> counters.Traffic:
+        """What an endpoint of this host has received and sent."""
+        with Instance.open(self.instance) as opened:
+            endpoint = endpoints.find(opened, address.parse(sir))
+            return counters.traffic(opened, endpoint.slot)
+
+    def wire(self, sir: str) -> str:
+        """Wire address of an endpoint of this host."""
+        with Instance.open(self.instance) as opened:
+            return str(endpoints.find(opened, address.parse(sir)).wire)
 
     def count(self, reason: str) -> int:
         """Packets of one reason, over all hooks."""

@@ -61,7 +61,7 @@ class LazyGroup(click.Group):
 @click.option("--verbose", "-v", is_flag=True, help="Log what is done.")
 @click.pass_context
 def cli(ctx: click.Context, instance: str, as_json: bool, verbose: bool) -> None:
-    r"""Manage the ilax datapath of this host.
+    """Manage the ilax datapath of this host.
 
     The pinned BPF maps are the state; this command reads and writes them.
 
@@ -75,7 +75,7 @@ def cli(ctx: click.Context, instance: str, as_json: bool, verbose: bool) -> None
 
     \b
     Example:
-      ilax up --uplink eth0 --sir-prefix 2001:db8:5a5a:1::/64 \
+      ilax up --uplink eth0 --sir-prefix 2001:db8:5a5a:1::/64 \\
               --locator 2001:db8:42:7::/64 --block 2001:db8:42::/48
       ilax endpoint add 2001:db8:5a5a:1:2000::5 --netns web1
       ilax --json counters

@@ -11,7 +11,7 @@ from ilax.cli.context import Context, pass_context, plain
 
 @click.group()
 def address() -> None:
-    r"""Translate and explain addresses.
+    """Translate and explain addresses.
 
     \b
     Example:
@@ -26,7 +26,7 @@ def address() -> None:
 @click.option("--typed/--untyped", default=True, show_default=True, help="Refuse type 0.")
 @pass_context
 def encode(context: Context, sir: str, locator: str, cbit: bool, typed: bool) -> None:
-    r"""Show the wire address of a SIR address at a locator.
+    """Show the wire address of a SIR address at a locator.
 
     \b
     Example:
@@ -41,7 +41,7 @@ def encode(context: Context, sir: str, locator: str, cbit: bool, typed: bool) ->
 @click.option("--cbit/--no-cbit", default=True, show_default=True, help="It is marked.")
 @pass_context
 def decode(context: Context, text: str, sir_prefix: str, cbit: bool) -> None:
-    r"""Explain a wire address (or a SIR address) of a domain.
+    """Explain a wire address (or a SIR address) of a domain.
 
     \b
     Example:

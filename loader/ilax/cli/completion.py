@@ -11,7 +11,7 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    r"""Print a completion script for a shell.
+    """Print a completion script for a shell.
 
     \b
     Example:

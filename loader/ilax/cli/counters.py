@@ -12,7 +12,7 @@ from ilax.cli.context import Context, pass_context, table
 @click.option("--all", "zeros", is_flag=True, help="Also reasons that never counted.")
 @pass_context
 def counters(context: Context, zeros: bool) -> None:
-    r"""Show packets by hook and reason, over all CPUs.
+    """Show packets by hook and reason, over all CPUs.
 
     pass: left to the host's stack. send: on its way by ilax. drop: ended.
 

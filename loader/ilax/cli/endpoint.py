@@ -11,7 +11,7 @@ from ilax.cli.context import ADDRESS, Context, pass_context, plain, table
 
 @click.group()
 def endpoint() -> None:
-    r"""Tasks that this host delivers to.
+    """Tasks that this host delivers to.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def add(
     mtu: int | None,
     any_source: bool,
 ) -> None:
-    r"""Connect a container: link, addresses, routes, neighbours and rows.
+    """Connect a container: link, addresses, routes, neighbours and rows.
 
     If any step fails, all of them are undone.
 
@@ -85,7 +85,7 @@ def add(
 @click.argument("sir", type=ADDRESS)
 @pass_context
 def delete(context: Context, sir: Address) -> None:
-    r"""Disconnect a container and remove all that `add` made.
+    """Disconnect a container and remove all that `add` made.
 
     \b
     Example:
@@ -102,7 +102,7 @@ def delete(context: Context, sir: Address) -> None:
 @endpoint.command("list")
 @pass_context
 def list_all(context: Context) -> None:
-    r"""List the endpoints.
+    """List the endpoints.
 
     \b
     Example:
@@ -123,7 +123,7 @@ def list_all(context: Context) -> None:
 @click.argument("sir", type=ADDRESS)
 @pass_context
 def show(context: Context, sir: Address) -> None:
-    r"""Show one endpoint with its traffic.
+    """Show one endpoint with its traffic.
 
     \b
     Example:

@@ -61,13 +61,13 @@ def up(
     max_endpoints: int | None,
     max_mappings: int | None,
 ) -> None:
-    r"""Bring the datapath up on an uplink, or upgrade it in place.
+    """Bring the datapath up on an uplink, or upgrade it in place.
 
     A second `up` swaps the programs without losing a packet; rows stay.
 
     \b
     Example:
-      ilax up --uplink eth0 --sir-prefix 2001:db8:5a5a:1::/64 \
+      ilax up --uplink eth0 --sir-prefix 2001:db8:5a5a:1::/64 \\
               --locator 2001:db8:42:7::/64 --block 2001:db8:42::/48
     """
     from ilax import lifecycle
@@ -101,7 +101,7 @@ def up(
 )
 @pass_context
 def down(context: Context, force: bool) -> None:
-    r"""Take the datapath down and leave nothing of it.
+    """Take the datapath down and leave nothing of it.
 
     Containers that `endpoint add` connected lose their interface.
 

@@ -21,7 +21,7 @@ _BAR_FROM_ROWS = 100_000
 
 @click.group()
 def mapping() -> None:
-    r"""Where every SIR address lives now.
+    """Where every SIR address lives now.
 
     \b
     Example:
@@ -36,7 +36,7 @@ def mapping() -> None:
 @click.option("--locator", type=PREFIX_64, help="Or: the locator of the host it lives on.")
 @pass_context
 def add(context: Context, sir: Address, wire: Address | None, locator: Prefix | None) -> None:
-    r"""Write one mapping, or move it.
+    """Write one mapping, or move it.
 
     \b
     Example:
@@ -54,7 +54,7 @@ def add(context: Context, sir: Address, wire: Address | None, locator: Prefix | 
 @click.argument("sir", type=ADDRESS)
 @pass_context
 def delete(context: Context, sir: Address) -> None:
-    r"""Remove one mapping: packets to it are dropped from then on.
+    """Remove one mapping: packets to it are dropped from then on.
 
     \b
     Example:
@@ -73,7 +73,7 @@ def delete(context: Context, sir: Address) -> None:
 @click.option("--limit", type=click.IntRange(1), help="Show this many rows only.")
 @pass_context
 def list_all(context: Context, limit: int | None) -> None:
-    r"""List the mappings, in the order of their addresses.
+    """List the mappings, in the order of their addresses.
 
     With --json every row is one line; `export` writes files.
 
@@ -106,7 +106,7 @@ def list_all(context: Context, limit: int | None) -> None:
 )
 @pass_context
 def import_file(context: Context, file: str, file_format: str | None) -> None:
-    r"""Write the mappings of a FILE ("-": standard input).
+    """Write the mappings of a FILE ("-": standard input).
 
     CSV with the header `sir,wire` or `sir,locator`, or one JSON object a line
     with those names. The whole file is checked before the first row is written.
@@ -134,7 +134,7 @@ def import_file(context: Context, file: str, file_format: str | None) -> None:
 )
 @pass_context
 def export_file(context: Context, file: str, file_format: str | None) -> None:
-    r"""Write all mappings to a FILE ("-": standard output).
+    """Write all mappings to a FILE ("-": standard output).
 
     \b
     Example:

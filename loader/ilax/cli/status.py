@@ -11,7 +11,7 @@ from ilax.cli.context import Context, pass_context, table
 @click.command()
 @pass_context
 def status(context: Context) -> None:
-    r"""Show programs, links, prefixes and sizes of an instance.
+    """Show programs, links, prefixes and sizes of an instance.
 
     Exit code 3 if it is not up.
 

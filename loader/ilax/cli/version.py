@@ -14,7 +14,7 @@ from ilax.cli.context import Context, pass_context
 @click.command()
 @pass_context
 def version(context: Context) -> None:
-    r"""Show the versions of ilax, its map contract, libbpf and the kernel.
+    """Show the versions of ilax, its map contract, libbpf and the kernel.
 
     \b
     Example:

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures for tests of the loader: one namespace, one instance, real maps."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ilax import netlink, pins
+from ilax.cli import cli
+from ilax.errors import IlaxError
+
+SIR_PREFIX = "2001:db8:5a5a:1::/64"
+LOCATOR = "2001:db8:42:7::/64"
+OTHER_LOCATOR = "2001:db8:42:8::/64"
+BLOCK = "2001:db8:42::/48"
+UPLINK = "up0"
+NAME = "ilxunit"
+
+
+def sir(number: int) -> str:
+    """A SIR address with a valid identifier, for 1..65535."""
+    return f"2001:db8:5a5a:1:2000::{number:x}"
+
+
+@dataclass
+class Lab:
+    """A namespace with an uplink, entered by this process while the test runs."""
+
+    instance: str
+    namespace: str
+    container: str
+
+    def ilax(self, *arguments: str, text: str | None = None) -> Result:
+        """Run the command line in this process; the result has its exit code.
+
+        Errors are turned into exit codes as `ilax.cli.main` does.
+        """
+        result = CliRunner().invoke(
+            cli, ["--instance", self.instance, *arguments], input=text, prog_name="ilax"
+        )
+        if isinstance(result.exception, IlaxError):
+            result.exit_code = result.exception.exit_code
+        elif result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    def up(self, *arguments: str) -> Result:
+        """`ilax up` with this lab's prefixes."""
+        return self.ilax(
+            "up", "--uplink", UPLINK, "--sir-prefix", SIR_PREFIX, "--locator", LOCATOR,
+            "--block", BLOCK, "--max-endpoints", "64", "--max-mappings", "1024", *arguments,
+        )  # fmt: skip
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """Namespaces and an uplink; this process is inside of the host's namespace."""
+    host, container = NAME, f"{NAME}c"
+    made = Lab(NAME, host, container)
+    try:
+        for name in (host, container):
+            _ip("netns", "add", name)
+        _ip("link", "add", UPLINK, "netns", host, "type", "veth", "peer", "far", "netns", container)
+        _ip("-n", host, "link", "set", UPLINK, "up")
+        _ip("-n", container, "link", "set", "far", "up")
+        with open(f"/run/netns/{host}") as namespace, netlink.inside(namespace.fileno()):
+            yield made
+    finally:
+        for name in (host, container):
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+        pins.PinFolder(NAME).remove()
+
+
+@pytest.fixture
+def running(lab: Lab) -> Lab:
+    """The lab with an instance that is up."""
+    result = lab.up()
+    assert result.exit_code == 0, result.output
+    return lab
+
+
+Runner = Callable[..., Result]

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every command, its exit codes, and what it leaves unchanged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import pytest
+
+from ilax import schema
+from ilax.cli import cli
+from ilax.instance import Instance
+
+from .conftest import BLOCK, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, sir
+
+USAGE, NOT_FOUND, CONFLICT, FULL = 2, 3, 4, 8
+
+
+def _commands() -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        found.append((name,))
+        if isinstance(command, click.Group):
+            found += [(name, inner) for inner in command.commands]
+    return found
+
+
+@pytest.mark.parametrize("command", _commands(), ids=" ".join)
+def test_every_command_has_help_with_an_example(command: tuple[str, ...], lab: Lab) -> None:
+    result = lab.ilax(*command, "--help")
+    assert result.exit_code == 0
+    assert "Example:\n" in result.output
+    assert f"ilax {' '.join(command)}".split()[-1] in result.output.split("Example:")[1]
+
+
+def test_json_comes_out_of_every_command_that_shows_something(running: Lab) -> None:
+    running.ilax("mapping", "add", sir(9), "--locator", OTHER_LOCATOR)
+    for command in (
+        ["status"], ["counters"], ["version"], ["endpoint", "list"], ["mapping", "list"],
+        ["address", "encode", sir(1), "--locator", LOCATOR],
+    ):  # fmt: skip
+        result = running.ilax("--json", *command)
+        assert result.exit_code == 0, result.output
+        json.loads(result.output)
+
+
+def test_an_instance_that_is_not_up_is_not_found(lab: Lab) -> None:
+    for command in (["status"], ["counters"], ["down"], ["mapping", "list"]):
+        result = lab.ilax(*command)
+        assert result.exit_code == NOT_FOUND
+        assert "not up" in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", "x" * 33, "-a", "a.b"])
+def test_an_instance_needs_a_name_that_makes_a_path(lab: Lab, name: str) -> None:
+    lab.instance = name
+    assert lab.ilax("status").exit_code == USAGE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--uplink", "nope"], "nope"),
+        (["--locator", "2001:db8:42::/48"], "/64"),
+        (["--locator", "2001:db8:5a5a:1::/64"], "overlap"),
+        (["--block", "2001:db8::/32"], "overlap"),
+        (["--sir-prefix", "fe80"], "fe80"),
+        (["--host-address", "2001:db8:5a5a:1:2000::"], "zero"),
+        (["--host-address", "2001:db8:ffff::1"], "outside"),
+    ],
+)
+def test_a_wrong_up_leaves_nothing(lab: Lab, arguments: list[str], word: str) -> None:
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    options = {"--uplink": UPLINK, "--sir-prefix": SIR_PREFIX, "--locator": LOCATOR, **given}
+    result = lab.ilax("up", *(part for pair in options.items() for part in pair))
+    assert result.exit_code in (USAGE, NOT_FOUND)
+    assert word in str(result.exception)
+    assert not (Path("/sys/fs/bpf/ilax") / lab.instance).exists()
+
+
+def test_a_second_up_keeps_rows_and_refuses_another_size(running: Lab) -> None:
+    running.ilax("mapping", "add", sir(9), "--locator", OTHER_LOCATOR)
+    result = running.up()
+    assert result.exit_code == 0
+    assert "upgraded in place" in result.output
+    assert sir(9) in running.ilax("mapping", "list").output
+    result = running.ilax(
+        "up", "--uplink", UPLINK, "--sir-prefix", SIR_PREFIX, "--locator", LOCATOR,
+        "--block", BLOCK, "--max-mappings", "4",
+    )  # fmt: skip
+    assert result.exit_code == CONFLICT
+    assert "1024 rows" in str(result.exception)
+
+
+def test_new_prefixes_may_not_orphan_endpoints(running: Lab) -> None:
+    assert running.ilax("endpoint", "add", sir(5), "--netns", running.container).exit_code == 0
+    result = running.ilax(
+        "up", "--uplink", UPLINK, "--sir-prefix", SIR_PREFIX, "--locator", OTHER_LOCATOR
+    )
+    assert result.exit_code == USAGE
+    assert "outside of the new prefixes" in str(result.exception)
+    assert LOCATOR in running.ilax("status").output
+
+
+def test_endpoints_come_and_go(running: Lab) -> None:
+    assert running.ilax("endpoint", "add", sir(5), "--netns", running.container).exit_code == 0
+    (shown,) = json.loads(running.ilax("--json", "endpoint", "list").output)
+    assert shown["sir"] == sir(5)
+    assert shown["delivery"] == "stack"
+    facts = json.loads(running.ilax("--json", "endpoint", "show", sir(5)).output)
+    assert facts["traffic"].keys() >= {"rx_packets", "tx_drops"}
+    again = running.ilax("endpoint", "add", sir(5), "--netns", running.container)
+    assert again.exit_code == CONFLICT
+    assert running.ilax("endpoint", "del", sir(5)).exit_code == 0
+    assert running.ilax("endpoint", "del", sir(5)).exit_code == NOT_FOUND
+    assert json.loads(running.ilax("--json", "endpoint", "list").output) == []
+    assert json.loads(running.ilax("--json", "status").output)["endpoints"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["zz", "--netns", "ilxunitc"], USAGE),
+        (["2001:db8:5a5a:1:2000::1:0", "--netns", "ilxunitc"], USAGE),
+        (["2001:db8:5a5a:1::5", "--netns", "ilxunitc"], USAGE),
+        (["2001:db8:5a5a:1:3000::5", "--netns", "ilxunitc"], USAGE),
+        (["2001:db8:9::5", "--netns", "ilxunitc"], USAGE),
+        ([sir(5), "--netns", "ilx_no_such"], NOT_FOUND),
+        ([sir(5)], USAGE),
+        ([sir(5), "--netns", "ilxunitc", "--host"], USAGE),
+        ([sir(5), "--netns", "ilxunitc", "--device", "a-name-that-is-too-long"], 7),
+        ([sir(5), "--netns", "ilxunitc", "--device", "far"], 7),
+    ],
+    ids=["malformed", "last 16 bits zero", "type 0", "C-bit set", "other prefix", "no namespace",
+         "neither", "both", "bad device name", "device name taken"],
+)  # fmt: skip
+def test_a_wrong_endpoint_leaves_nothing(running: Lab, arguments: list[str], code: int) -> None:
+    result = running.ilax("endpoint", "add", *arguments)
+    assert result.exit_code == code, result.output
+    with Instance.open(running.instance) as instance:
+        assert len(instance.endpoints.rows()[0]) == 0
+        assert len(instance.ports.rows()[0]) == 0
+        assert len(instance.mappings.rows()[0]) == 0
+    links = json.loads(running.ilax("--json", "status").output)["links"]
+    assert not [link for link in links if link["link"].startswith("port_")]
+
+
+def test_full_tables_say_so_and_lose_nothing(lab: Lab) -> None:
+    assert lab.ilax(
+        "up", "--uplink", UPLINK, "--sir-prefix", SIR_PREFIX, "--locator", LOCATOR,
+        "--max-mappings", "2", "--max-endpoints", "1",
+    ).exit_code == 0  # fmt: skip
+    # The kernel lets a preallocated table take a few rows more (one for each
+    # CPU), so the first refusal comes soon, not at once.
+    codes = [
+        lab.ilax("mapping", "add", sir(n), "--locator", OTHER_LOCATOR).exit_code
+        for n in range(1, 50)
+    ]
+    first = codes.index(FULL)
+    assert set(codes[:first]) == {0}
+    rows = lab.ilax("mapping", "export", "-").output.splitlines()[1:]
+    assert [row.split(",")[0] for row in rows][:first] == [sir(n) for n in range(1, first + 1)]
+
+
+def test_mappings_come_and_go(running: Lab) -> None:
+    assert running.ilax("mapping", "add", sir(9), "--locator", OTHER_LOCATOR).exit_code == 0
+    assert running.ilax("mapping", "add", sir(9), "--locator", LOCATOR).exit_code == 0
+    (row,) = running.ilax("mapping", "export", "-").output.splitlines()[1:]
+    assert row.startswith(f"{sir(9)},2001:db8:42:7:") and row.endswith(",local,2")
+    assert running.ilax("mapping", "del", sir(9)).exit_code == 0
+    assert running.ilax("mapping", "del", sir(9)).exit_code == NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [sir(9)],
+        [sir(9), "--wire", "2001:db8:42:8:3000::1"],
+        [sir(9), "--wire", sir(8)],
+        [sir(9), "--wire", "2001:db8:42:8:3000::4a1a", "--locator", OTHER_LOCATOR],
+        ["2001:db8:9::9", "--locator", OTHER_LOCATOR],
+        ["2001:db8:5a5a:1:2000::9:0", "--locator", OTHER_LOCATOR],
+        [sir(9), "--locator", "2001:db8:42::/48"],
+    ],
+    ids=["neither", "not neutral", "a SIR address", "both", "other prefix", "zero", "a /48"],
+)
+def test_a_wrong_mapping_writes_nothing(running: Lab, arguments: list[str]) -> None:
+    assert running.ilax("mapping", "add", *arguments).exit_code == USAGE
+    assert running.ilax("mapping", "export", "-").output.splitlines()[1:] == []
+
+
+def test_commands_outside_of_the_namespace_change_nothing(running: Lab) -> None:
+    with Instance.open(running.instance) as instance:
+        row = instance.config.get(bytes(4))
+        assert row is not None
+        changed = row.copy()
+        changed["netns"] = 1
+        instance.config.put(bytes(4), changed)
+    for command in (["endpoint", "add", sir(5), "--netns", running.container], ["down"]):
+        result = running.ilax(*command)
+        assert result.exit_code == CONFLICT
+        assert "net:[1]" in str(result.exception)
+    assert running.ilax("down", "--force").exit_code == 0
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script(lab: Lab, shell: str) -> None:
+    assert "_ILAX_COMPLETE" in lab.ilax("completion", shell).output
+
+
+def test_counters_can_show_what_never_counted(running: Lab) -> None:
+    everything = json.loads(running.ilax("--json", "counters", "--all").output)
+    named = {row["reason"] for row in everything}
+    reasons = {n.removeprefix("ILAX_").lower() for n in schema.enum("ilax_reason")}
+    assert named == reasons - {"reason_count"}

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Importing and exporting mappings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import OTHER_LOCATOR, Lab, sir
+
+USAGE, FULL = 2, 8
+
+
+def _export(lab: Lab) -> list[str]:
+    return lab.ilax("mapping", "export", "-").output.splitlines()[1:]
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_an_export_can_be_imported(running: Lab, tmp_path: Path, name: str) -> None:
+    source = tmp_path / "source.csv"
+    rows = [f"{sir(n)},{OTHER_LOCATOR}" for n in range(1, 301)]
+    source.write_text("\n".join(["sir,locator", *rows]) + "\n")
+    assert running.ilax("mapping", "import", str(source)).exit_code == 0
+    before = _export(running)
+    assert len(before) == 300
+    target = tmp_path / name
+    assert running.ilax("mapping", "export", str(target)).exit_code == 0
+    for n in range(1, 301):
+        running.ilax("mapping", "del", sir(n))
+    assert _export(running) == []
+    assert running.ilax("mapping", "import", str(target)).exit_code == 0
+    assert _export(running) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted({name, "source.csv"})
+
+
+def test_standard_input_is_a_file_as_well(running: Lab) -> None:
+    text = f'{{"sir": "{sir(1)}", "locator": "{OTHER_LOCATOR}"}}\n\n'
+    result = running.ilax("mapping", "import", "-", "--format", "jsonl", text=text)
+    assert result.exit_code == 0
+    assert len(_export(running)) == 1
+
+
+@pytest.mark.parametrize(
+    ("file_format", "text", "word"),
+    [
+        ("csv", f"sir,locator\n{sir(1)},{OTHER_LOCATOR}\nnonsense,{OTHER_LOCATOR}\n", "line 3"),
+        ("csv", f"sir,locator\n{sir(1)},2001:db8:42::/48\n", "line 2"),
+        ("csv", f"sir,locator\n{sir(1)}\n", "line 2"),
+        ("csv", f"address,locator\n{sir(1)},{OTHER_LOCATOR}\n", "'sir'"),
+        ("csv", "sir,locator\n2001:db8:5a5a:1:2000::1:0,2001:db8:42:8::/64\n", "neutral"),
+        ("csv", "sir,locator\n2001:db8:9::1,2001:db8:42:8::/64\n", "outside"),
+        ("csv", f"sir,wire\n{sir(1)},2001:db8:42:8:3000::1\n", "not neutral"),
+        ("jsonl", f'{{"sir": "{sir(1)}", "locator": "{OTHER_LOCATOR}"}}\n{{"sir"\n', "line 2"),
+        ("jsonl", "[1]\n", "line 1"),
+        ("jsonl", '{"sir": 5, "locator": "x"}\n', "line 1"),
+    ],
+)
+def test_a_wrong_file_names_the_line_and_writes_nothing(
+    running: Lab, tmp_path: Path, file_format: str, text: str, word: str
+) -> None:
+    source = tmp_path / f"m.{file_format}"
+    source.write_text(text)
+    result = running.ilax("mapping", "import", str(source))
+    assert result.exit_code == USAGE
+    assert word in str(result.exception)
+    assert _export(running) == []
+
+
+def test_bytes_that_are_no_text_are_refused(running: Lab, tmp_path: Path) -> None:
+    source = tmp_path / "m.csv"
+    source.write_bytes(b"sir,locator\n\xff\xfe\n")
+    result = running.ilax("mapping", "import", str(source))
+    assert result.exit_code == USAGE
+    assert "UTF-8" in str(result.exception)
+
+
+def test_a_missing_file_and_a_missing_folder_are_clear(running: Lab, tmp_path: Path) -> None:
+    missing = tmp_path / "none" / "m.csv"
+    for verb in ("import", "export"):
+        result = running.ilax("mapping", verb, str(missing))
+        assert result.exit_code == USAGE
+        assert "No such file" in str(result.exception)
+
+
+def test_a_file_beyond_the_capacity_says_how_far_it_came(running: Lab, tmp_path: Path) -> None:
+    source = tmp_path / "m.csv"
+    rows = [f"{sir(n)},{OTHER_LOCATOR}" for n in range(1, 3001)]
+    source.write_text("\n".join(["sir,locator", *rows]) + "\n")
+    result = running.ilax("mapping", "import", str(source))
+    assert result.exit_code == FULL
+    assert len(_export(running)) == result.exception.written  # type: ignore[union-attr]
+
+
+def test_long_work_shows_progress(running: Lab, tmp_path: Path) -> None:
+    source = tmp_path / "m.csv"
+    lines = ["sir,locator", *([f"{sir(1)},{OTHER_LOCATOR}"] * 100_000)]
+    source.write_text("\n".join(lines) + "\n")
+    result = running.ilax("mapping", "import", str(source))
+    assert result.exit_code == 0
+    assert "importing" in result.stderr
