@@ -59,6 +59,16 @@ static __always_inline bool hook_for_us(hook_ctx *ctx)
 	return ctx->pkt_type != PACKET_OTHERHOST;
 }
 
+/*
+ * Behind a generic XDP program that made the kernel copy the packet, Linux 6.18
+ * forgets the length of the Ethernet header, and the program's data begins at
+ * the IPv6 header. The protocol is still known.
+ */
+static __always_inline bool hook_starts_at_l3(hook_ctx *ctx)
+{
+	return ctx->protocol == bpf_htons(ETH_P_IPV6);
+}
+
 static __always_inline bool hook_tagged(hook_ctx *ctx)
 {
 	return ctx->vlan_present;

@@ -51,6 +51,11 @@ static __always_inline bool hook_for_us(hook_ctx *ctx)
 	return true;
 }
 
+static __always_inline bool hook_starts_at_l3(hook_ctx *ctx)
+{
+	return false;
+}
+
 /* A tag that the device stripped is invisible here, and gone on redirect. */
 static __always_inline bool hook_tagged(hook_ctx *ctx)
 {

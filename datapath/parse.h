@@ -46,7 +46,12 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 	proto = eth->h_proto;
 	cursor = eth + 1;
 
-	if (ethertype_is_vlan(proto)) {
+	if (proto == bpf_htons(ETH_P_IPV6)) {
+		pkt->l3_off = ETH_HLEN;
+	} else if (hook_starts_at_l3(ctx)) {
+		cursor = eth;
+		pkt->l3_off = 0;
+	} else if (ethertype_is_vlan(proto)) {
 		hook_pull(ctx, ETH_HLEN + VLAN_MAX_TAGS * VLAN_TAG_BYTES +
 				       IPV6_HEADER_BYTES);
 		end = hook_data_end(ctx);
@@ -54,16 +59,19 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 #pragma unroll
 		for (int i = 0; i < VLAN_MAX_TAGS; i++) {
 			tag = cursor;
-			if (!ethertype_is_vlan(proto))
-				break;
-			if ((void *)(tag + 1) > end)
+			if (!ethertype_is_vlan(proto) ||
+			    (void *)(tag + 1) > end)
 				break;
 			proto = tag->proto;
 			cursor = tag + 1;
 			pkt->tags++;
 		}
-	}
-	if (proto != bpf_htons(ETH_P_IPV6)) {
+		pkt->l3_off = ETH_HLEN + pkt->tags * VLAN_TAG_BYTES;
+		if (proto != bpf_htons(ETH_P_IPV6)) {
+			pkt->len = hook_full_len(ctx);
+			return ILAX_PASS_NOT_IPV6;
+		}
+	} else {
 		pkt->len = hook_full_len(ctx);
 		return ILAX_PASS_NOT_IPV6;
 	}
@@ -73,8 +81,7 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 	ip6 = cursor;
 	if ((void *)(ip6 + 1) > end) {
 		pkt->len = hook_full_len(ctx);
-		if (pkt->len <
-		    ETH_HLEN + pkt->tags * VLAN_TAG_BYTES + IPV6_HEADER_BYTES)
+		if (pkt->len < pkt->l3_off + IPV6_HEADER_BYTES)
 			return ILAX_PASS_MALFORMED;
 		return ILAX_PASS_NOT_LINEAR;
 	}
@@ -82,7 +89,6 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 		pkt->len = hook_full_len(ctx);
 		return ILAX_PASS_MALFORMED;
 	}
-	pkt->l3_off = ETH_HLEN + pkt->tags * VLAN_TAG_BYTES;
 	pkt->nexthdr = ip6->nexthdr;
 	pkt->hop_limit = ip6->hop_limit;
 	addr_load(&pkt->src, &ip6->saddr);

@@ -14,17 +14,20 @@ import enum
 import errno
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ilax.bpf import Link, Program
-from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS, XDP_GENERIC, XDP_NATIVE
+from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS, XDP_NATIVE
 from ilax.errors import ConflictError, NotFoundError, SystemCallError
 from ilax.netlink import Network
 
 # Our place among the filters of clsact: preference and handle.
 _PREFERENCE = 105
 _HANDLE = 1
+# Names of all our programs begin so; a filter keeps its program's name.
+_OURS = "ilax_"
 _PARENT = {TCX_INGRESS: "ffff:fff2", TCX_EGRESS: "ffff:fff3"}
 _PARENT_NUMBER = {TCX_INGRESS: 0xFFFFFFF2, TCX_EGRESS: 0xFFFFFFF3}
 _ETH_P_ALL = 3
@@ -33,11 +36,14 @@ _NO_TCX = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 class XdpMode(enum.StrEnum):
-    """How XDP is attached to the uplink."""
+    """How XDP is attached to the uplink.
 
-    AUTO = "auto"  # native, or not at all
+    Generic XDP is not offered: it runs on finished skbs, where tc does the same
+    job for less.
+    """
+
+    AUTO = "auto"  # native where it pays, or not at all
     NATIVE = "native"
-    GENERIC = "generic"
     OFF = "off"
 
 
@@ -80,7 +86,7 @@ def attach_tc(network: Network, links: Path, hook: Hook, program: Program, mode:
             if mode is TcMode.TCX or error.errno not in _NO_TCX:
                 raise
         else:
-            _remove_filter(network, hook)
+            remove_filter(network, hook)
             return TcMode.TCX
     _replace_filter(network, hook, program)
     (links / hook.link).unlink(missing_ok=True)
@@ -91,7 +97,7 @@ def detach_tc(network: Network | None, links: Path, hook: Hook) -> None:
     """Take our program off, whichever way it was attached."""
     (links / hook.link).unlink(missing_ok=True)
     if network is not None:
-        _remove_filter(network, hook)
+        remove_filter(network, hook)
 
 
 def _attach_link(pin: Path, ifindex: int, program: Program, direction: int) -> None:
@@ -122,6 +128,12 @@ def _open_live(pin: Path, ifindex: int) -> Link | None:
 
 def _replace_filter(network: Network, hook: Hook, program: Program) -> None:
     action = f"attach program {program.name} to interface {hook.ifindex} by clsact"
+    for item in _filters(network, hook):
+        if int(item["info"]) >> 16 == _PREFERENCE and not _is_ours(item):
+            raise ConflictError(
+                f"cannot {action}: filter {_filter_name(item) or 'of another kind'} has "
+                f"preference {_PREFERENCE}; it was left alone"
+            )
     try:
         network.ipr.tc("add", "clsact", hook.ifindex)
     except NetlinkError as error:
@@ -145,15 +157,15 @@ def _replace_filter(network: Network, hook: Hook, program: Program) -> None:
         raise SystemCallError(action, error.code) from error
 
 
-def _filters(network: Network, hook: Hook) -> list[object]:
+def _filters(network: Network, hook: Hook) -> list[Any]:
     with contextlib.suppress(NetlinkError):
-        return list(
-            network.ipr.get_filters(index=hook.ifindex, parent=_PARENT_NUMBER[hook.direction])
-        )
+        found = network.ipr.get_filters(index=hook.ifindex, parent=_PARENT_NUMBER[hook.direction])
+        # The dump has a line of its own for each preference, with handle 0.
+        return [item for item in found if item["handle"]]
     return []
 
 
-def _remove_filter(network: Network, hook: Hook) -> None:
+def remove_filter(network: Network, hook: Hook) -> None:
     """Remove our filter, and the qdisc with it if nobody else uses it."""
     if not any(_is_ours(item) for item in _filters(network, hook)):
         return
@@ -173,8 +185,12 @@ def _remove_filter(network: Network, hook: Hook) -> None:
             network.ipr.tc("del", "clsact", hook.ifindex)
 
 
-def _is_ours(message: object) -> bool:
-    return int(message["info"]) >> 16 == _PREFERENCE  # type: ignore[index]
+def _filter_name(message: Any) -> str:
+    return str(message.get_nested("TCA_OPTIONS", "TCA_BPF_NAME") or "")
+
+
+def _is_ours(message: Any) -> bool:
+    return int(message["info"]) >> 16 == _PREFERENCE and _filter_name(message).startswith(_OURS)
 
 
 # --- XDP ---------------------------------------------------------------------
@@ -189,19 +205,17 @@ def attach_xdp(
         The mode in force, and why it is not the one that AUTO would prefer.
 
     Raises:
-        ConflictError: NATIVE or GENERIC, and another program holds the hook.
-        SystemCallError: the device cannot do what NATIVE or GENERIC asks for.
+        ConflictError: NATIVE, and another program holds the hook.
+        SystemCallError: NATIVE, and the device has no native XDP.
     """
+    if mode is XdpMode.OFF:
+        pin.unlink(missing_ok=True)
+        return XdpMode.OFF, None
     existing = _open_live(pin, ifindex)
     if existing is not None:
         with existing:
-            current = _xdp_mode(network, ifindex)
-            if mode is current or (mode is XdpMode.AUTO and current is XdpMode.NATIVE):
-                existing.update(program)
-                return current, None
-        pin.unlink()  # lets go of the device: a mode cannot be changed in place
-    if mode is XdpMode.OFF:
-        return XdpMode.OFF, None
+            existing.update(program)
+        return XdpMode.NATIVE, None
 
     foreign = _foreign_program(network, ifindex)
     if foreign is not None:
@@ -209,15 +223,24 @@ def attach_xdp(
         if mode is XdpMode.AUTO:
             return XdpMode.OFF, note + "; tc does the whole job"
         raise ConflictError(f"{note}; it was left alone", hint="use --xdp auto to do without XDP")
-    flags = XDP_GENERIC if mode is XdpMode.GENERIC else XDP_NATIVE
+    if mode is XdpMode.AUTO and _costs_offload(network, ifindex):
+        return XdpMode.OFF, (
+            "native XDP on a veth switches segmentation offload of its peer off; "
+            "tc does the whole job (--xdp native to insist)"
+        )
     try:
-        with Link.xdp(program, ifindex, flags) as link:
+        with Link.xdp(program, ifindex, XDP_NATIVE) as link:
             link.pin(pin)
     except SystemCallError as error:
         if mode is not XdpMode.AUTO:
             raise
         return XdpMode.OFF, f"no native XDP on this device ({error}); tc does the whole job"
-    return _xdp_mode(network, ifindex), None
+    return XdpMode.NATIVE, None
+
+
+def _costs_offload(network: Network, ifindex: int) -> bool:
+    interface = network.interface_by_index(ifindex)
+    return interface is not None and interface.kind == "veth"
 
 
 def _foreign_program(network: Network, ifindex: int) -> str | None:
@@ -229,10 +252,3 @@ def _foreign_program(network: Network, ifindex: int) -> str | None:
             return f"{program.name} (number {program.id})"
     except SystemCallError:
         return f"number {interface.xdp_program}"
-
-
-def _xdp_mode(network: Network, ifindex: int) -> XdpMode:
-    interface = network.interface_by_index(ifindex)
-    if interface is None or not interface.xdp_program:
-        return XdpMode.OFF
-    return XdpMode.GENERIC if interface.xdp_generic else XdpMode.NATIVE

@@ -115,6 +115,8 @@ def up(instance: str, options: UpOptions) -> UpResult:
             result.fresh = fresh
             if fresh:
                 undo.callback(_unroute, network, uplink.index)
+            else:
+                _leave_old_uplink(network, opened, uplink.index)
             host_address = options.host_address or _host_address(opened)
             _route_sir_prefixes(network, uplink.index, options.fabric, host_address)
             if not fresh:
@@ -277,6 +279,16 @@ def _attach_all(
     elif mode is not XdpMode.OFF:
         undo.callback(attach.attach_xdp, network, pin, ifindex, old, mode)
     return UpResult(fresh=True, xdp=mode, tc=used, notes=[note] if note else [])
+
+
+def _leave_old_uplink(network: Network, opened: Instance, ifindex: int) -> None:
+    """After a move to another uplink: its links moved, routes and filters did not."""
+    row = opened.config.get(index_key(0))
+    old = int(row["uplink_ifindex"]) if row is not None else 0
+    if old and old != ifindex and network.interface_by_index(old) is not None:
+        for hook in _uplink_hooks(old):
+            attach.remove_filter(network, hook)
+        _unroute(network, old)
 
 
 def _write_config(opened: Instance, uplink: Interface, options: UpOptions) -> None:

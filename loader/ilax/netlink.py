@@ -36,7 +36,6 @@ class Interface:
         kind: such as "veth", or "".
         alias: free text of the interface.
         xdp_program: number of an attached XDP program, 0 for none.
-        xdp_generic: that program runs behind the driver, on finished skbs.
         up: administratively up.
     """
 
@@ -47,7 +46,6 @@ class Interface:
     kind: str
     alias: str
     xdp_program: int
-    xdp_generic: bool
     up: bool
 
 
@@ -202,7 +200,6 @@ def _interface(link: Any) -> Interface:
         kind=str(kind),
         alias=str(link.get_attr("IFLA_IFALIAS") or ""),
         xdp_program=int(xdp.get_attr("IFLA_XDP_PROG_ID") or 0) if xdp else 0,
-        xdp_generic=bool(xdp and xdp.get_attr("IFLA_XDP_SKB_PROG_ID")),
         up=bool(link["flags"] & 1),
     )
 

@@ -162,10 +162,12 @@ class Live:
         with _inside(name):
             # Nothing of its own may come out of a far end.
             Path(f"/proc/sys/net/ipv6/conf/p{index}/disable_ipv6").write_text("1")
-            _receive_offload(f"p{index}")
         with IPRoute(netns=name) as route:
             (peer,) = route.link_lookup(ifname=f"p{index}")
             route.link("set", index=peer, state="up")
+        with _inside(name):
+            # After "up": veth tells its peer that it takes redirects only then.
+            _receive_offload(f"p{index}")
         self.wires[index] = Wire(name, index)
 
     def wait_for(self, hook: Hook, reason: str) -> None:
@@ -185,13 +187,15 @@ class Live:
         """All programs where `up` puts them.
 
         Args:
-            xdp: `native`, `generic` or `off`.
+            xdp: `native` or `off`; or `foreign`, `foreign generic`: somebody
+                else's program that passes all holds the hook.
         """
         programs = self.world.programs
         with ExitStack() as links:
             if xdp != "off":
-                flags = XDP_NATIVE if xdp == "native" else XDP_GENERIC
-                links.enter_context(Link.xdp(programs[Hook.XDP], FABRIC, flags))
+                program = programs[Hook.XDP] if xdp == "native" else self.world.foreign
+                flags = XDP_GENERIC if xdp.endswith("generic") else XDP_NATIVE
+                links.enter_context(Link.xdp(program, FABRIC, flags))
             for hook, index, where in (
                 (Hook.UPLINK_IN, FABRIC, TCX_INGRESS),
                 (Hook.UPLINK_OUT, FABRIC, TCX_EGRESS),

@@ -107,9 +107,14 @@ def passes(
     reason: str,
     hooks: tuple[Hook, ...] = INGRESS,
     packet: Packet | None = None,
+    becomes: bytes | None = None,
 ) -> list[Row]:
-    """A frame that nobody touches (or drops; then what is left does not matter)."""
-    out = None if reason.startswith("DROP") else data
+    """A frame that nobody touches (or drops; then what is left does not matter).
+
+    Args:
+        becomes: the whole frame afterwards, if something inside is touched.
+    """
+    out = None if reason.startswith("DROP") else becomes or data
     given = replace(packet or Packet(b""), data=data)
     return [Row(sentence, hook, given, reason, out) for hook in hooks]
 

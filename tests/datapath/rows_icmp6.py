@@ -10,7 +10,7 @@ from datapath import packets as p
 from datapath import plan
 from datapath.packets import error, quoted
 from datapath.plan import AUTO, CBIT, DOMAINS, PLAIN
-from datapath.row import BY_XDP, TO_STACK, Row, arrives
+from datapath.row import BY_XDP, TO_STACK, Row, arrives, passes
 from model.address import address
 
 WIRE, SIR = quoted(CBIT.there(plan.FAR_TASK)), quoted(CBIT.name(plan.FAR_TASK))
@@ -51,6 +51,29 @@ def translated() -> list[Row]:
                     tags=(p.DOT1AD << 16 | 5, p.DOT1Q << 16 | 6))  # fmt: skip
     rows += arrives("a quote that ends behind its header", error(WIRE[:40]), after=error(SIR[:40]))
     return rows
+
+
+def by_default_route() -> list[Row]:
+    """Errors of routers that know no locator of the sender: SIR destinations."""
+    rows = []
+    for dst in (CBIT.name(plan.STACK_TASK), CBIT.name(plan.FAR_TASK), AUTO.name(plan.UNKNOWN)):
+        to = address_text(dst)
+        for kind, name in ERROR_NAMES.items():
+            rows += passes(f"{name} for {to}: SIR address in the quote", _frame(dst, WIRE, kind),
+                           "PASS_NOT_OURS", becomes=_frame(dst, SIR, kind))  # fmt: skip
+        for kind in (3, 128):
+            rows += passes(f"type {kind} for {to}: nothing to translate",
+                           _frame(dst, quoted(p.FOREIGN), kind), "PASS_NOT_OURS")  # fmt: skip
+        rows += passes(f"an error for {to} about an address that moved away",
+                       _frame(dst, quoted(CBIT.here(plan.FAR_TASK))), DROPPED)  # fmt: skip
+    for dst in (p.FOREIGN, CBIT.there(plan.FAR_TASK), address("2001:db8:42:7::1")):
+        rows += passes(f"an error for {address_text(dst)} is none of ours", _frame(dst, WIRE),
+                       "PASS_NOT_OURS")  # fmt: skip
+    return rows
+
+
+def _frame(dst: bytes, inner: bytes, kind: int = 3) -> bytes:
+    return p.ether(error(inner, kind)(dst, 64))
 
 
 def address_text(raw: bytes) -> str:
@@ -126,4 +149,6 @@ def untouched() -> list[Row]:
     return rows
 
 
-ROWS: list[Row] = [*translated(), *behind_headers(), *dropped(), *untouched()]
+ROWS: list[Row] = [
+    *translated(), *by_default_route(), *behind_headers(), *dropped(), *untouched()
+]  # fmt: skip

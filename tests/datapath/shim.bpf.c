@@ -33,4 +33,11 @@ int shim(struct __sk_buff *ctx)
 	return SHIM_FAILED;
 }
 
+/* Somebody else's program on the uplink's XDP hook. */
+SEC("xdp.frags")
+int foreign(struct xdp_md *ctx)
+{
+	return XDP_PASS;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

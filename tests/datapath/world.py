@@ -137,7 +137,13 @@ class World:
 
     def __exit__(self, *_: object) -> None:
         self._ring.close()
-        for handle in (*self.programs.values(), *self.maps.values(), self._shim, self._targets):
+        for handle in (
+            *self.programs.values(),
+            *self.maps.values(),
+            self.foreign,
+            self._shim,
+            self._targets,
+        ):
             handle.close()
         netns.remove(self.namespace)
 
@@ -175,6 +181,7 @@ class World:
         with Object.open(self._objects / "shim.bpf.o") as shim:
             shim.load()
             self._shim = shim.programs["shim"].open()
+            self.foreign = shim.programs["foreign"].open()
             self._targets = shim.maps["shim_targets"].open()
         for hook, item in self.programs.items():
             if hook is not Hook.XDP:

@@ -22,7 +22,6 @@ from lab.topology import Lab, Plan
 MODES = {
     "native-stack": Options(xdp="native"),
     "native-xdp": Options(xdp="native", delivery="xdp"),
-    "generic": Options(xdp="generic"),
     "tc-only": Options(xdp="off", tc="tcx", extra=("--gateway", str(Plan().router_link_local))),
     "clsact": Options(xdp="off", tc="clsact", extra=("--no-cbit",)),
 }

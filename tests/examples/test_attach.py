@@ -26,7 +26,7 @@ TAG = "ilxgate"
 SIR = "2001:db8:5a5a:1:2000:7:a1b2:c3d4"
 WIRE = "2001:db8:42:7:3000:7:a1b2:de7"
 UP = ("up", "--uplink", "uplink", "--locator", "2001:db8:42:7::/64",
-      "--sir-prefix", "2001:db8:5a5a:1::/64", "--host-address", SIR)  # fmt: skip
+      "--sir-prefix", "2001:db8:5a5a:1::/64", "--host-address", SIR, "--xdp", "native")  # fmt: skip
 PORT = 4789
 BEST_EFFORT, EXPEDITED = 0, 46
 

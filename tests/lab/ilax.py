@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ilax import address, counters, endpoints
+from ilax import address, endpoints
+from ilax import counters as kernel_counters
 from ilax.events import Event, reader
 from ilax.instance import Instance
 from lab.netns import CommandError, Namespace
@@ -79,13 +80,13 @@ class Ilax:
         Read from the map, as this is done often; the command prints the same.
         """
         with Instance.open(self.instance) as opened:
-            return {(row.hook, row.reason): row.packets for row in counters.read(opened)}
+            return {(row.hook, row.reason): row.packets for row in kernel_counters.read(opened)}
 
-    def traffic(self, sir: str) -> counters.Traffic:
+    def traffic(self, sir: str) -> kernel_counters.Traffic:
         """What an endpoint of this host has received and sent."""
         with Instance.open(self.instance) as opened:
             endpoint = endpoints.find(opened, address.parse(sir))
-            return counters.traffic(opened, endpoint.slot)
+            return kernel_counters.traffic(opened, endpoint.slot)
 
     def wire(self, sir: str) -> str:
         """Wire address of an endpoint of this host."""

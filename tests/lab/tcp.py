@@ -57,6 +57,7 @@ class Transfer:
         rate: bytes in a second at most; None = as fast as it goes.
         total: bytes after which the sender ends by itself; None = at the end of
             the context.
+        congestion: name of the congestion control; None = the system's.
     """
 
     def __init__(
@@ -67,12 +68,14 @@ class Transfer:
         *,
         rate: int | None = None,
         total: int | None = None,
+        congestion: str | None = None,
         port: int = 7008,
         timeout: float = 60,
     ) -> None:
         self._sender_ns, self._receiver_ns = sender, receiver
         self._target = (destination, port)
         self._rate, self._total, self._timeout = rate, total, timeout
+        self._congestion = congestion
         self._stop = threading.Event()
         self._hash_out, self._hash_in = hashlib.sha256(), hashlib.sha256()
         self._arrivals: list[float] = []
@@ -101,6 +104,9 @@ class Transfer:
         with self._sender_ns.entered():
             self._out = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
         self._out.settimeout(self._timeout)
+        if self._congestion is not None:
+            name = self._congestion.encode()
+            self._out.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)
         if self._rate is not None:
             self._out.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, self._rate)
             # A full socket buffer would hold many seconds at a low rate.
@@ -162,10 +168,15 @@ class Transfer:
 
 
 def transfer(
-    sender: Namespace, receiver: Namespace, destination: str, total: int
+    sender: Namespace,
+    receiver: Namespace,
+    destination: str,
+    total: int,
+    *,
+    congestion: str | None = None,
 ) -> TransferReport:
     """Send `total` bytes (rounded up to blocks) and wait for the end."""
-    with Transfer(sender, receiver, destination, total=total) as running:
+    with Transfer(sender, receiver, destination, total=total, congestion=congestion) as running:
         running.join()
     return running.report()
 

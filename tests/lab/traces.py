@@ -28,12 +28,24 @@ class Traces:
             traces.add(host.ilax.pins)
         return traces
 
+    @classmethod
+    def of_pins(cls, pins: Path) -> Traces:
+        """Everything that one instance has pinned."""
+        traces = cls(pins.name)
+        traces.add(pins)
+        return traces
+
     def add(self, pins: Path) -> None:
         """Remember what is pinned below a folder."""
         for kind, folder in (("map", "maps"), ("prog", "programs"), ("link", "links")):
             found = self.objects.setdefault(kind, set())
             for path in pins.glob(f"v*/{folder}/*"):
                 found.add(int(_bpftool(kind, "show", "pinned", str(path))["id"]))
+            if kind == "link":
+                # Programs of links are pinned as well, unless an upgrade has failed.
+                self.objects["prog"] |= {
+                    int(row["prog_id"]) for row in _bpftool("link", "show") if row["id"] in found
+                }
 
     def alive(self) -> list[str]:
         """Which of the objects still exist."""

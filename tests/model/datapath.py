@@ -103,7 +103,8 @@ class _Run:
     def end(self, reason: str, data: bytes | None = None, *, slot: int = 0) -> Outcome:
         if data is None:
             data = self.frame.data
-        return Outcome(reason, data, len(data), received_by=slot, sent_by=self.sent_by)
+        length = self.parsed.length - (len(self.frame.data) - len(data))
+        return Outcome(reason, data, length, received_by=slot, sent_by=self.sent_by)
 
     # --- from the underlay ---
 
@@ -111,20 +112,32 @@ class _Run:
         dst = self.parsed.dst
         endpoint = self.tables.endpoints.get(dst)
         if endpoint is None:
-            row = self.tables.classify(dst)
-            if row and row.kind == PREFIX_LOCATOR and not row.is_host_address(dst):
-                return self.end("DROP_UNKNOWN_IDENTIFIER")
-            if address.is_link_scope(dst):
-                return self.end("PASS_LINK_SCOPE")
-            return self.end("PASS_NOT_OURS")
-        if endpoint.wire is not None and endpoint.wire != dst:
-            return self.end("DROP_ROW_CHANGED")
-        data: bytes | None = self.frame.data
-        if self.parsed.next_header not in (TCP, UDP):
-            data = icmp6.translate(self.frame.data, self.parsed.l3, self.tables)
+            return self.not_here()
+        data = self.translated()
         if data is None:
             return self.end("DROP_ICMP_INNER", slot=endpoint.slot)
-        return self.deliver(endpoint, data)
+        return self.deliver(dst, endpoint, data)
+
+    def not_here(self) -> Outcome:
+        dst = self.parsed.dst
+        row = self.tables.classify(dst)
+        if row is None:
+            scope = address.is_link_scope(dst)
+            return self.end("PASS_LINK_SCOPE" if scope else "PASS_NOT_OURS")
+        if row.kind == PREFIX_LOCATOR and not row.is_host_address(dst):
+            return self.end("DROP_UNKNOWN_IDENTIFIER")
+        if row.kind != PREFIX_SIR:
+            return self.end("PASS_NOT_OURS")
+        # A router's error that came to this host by its default route. The
+        # stack sends it on; the quote is put right where it enters the fabric.
+        data = self.translated()
+        return self.end("DROP_ICMP_INNER" if data is None else "PASS_NOT_OURS", data)
+
+    def translated(self) -> bytes | None:
+        """The frame with an ICMPv6 error's quote put right; None = to be dropped."""
+        if self.parsed.next_header in (TCP, UDP):
+            return self.frame.data
+        return icmp6.translate(self.frame.data, self.parsed.l3, self.tables)
 
     # --- from a container ---
 
@@ -173,9 +186,7 @@ class _Run:
         endpoint = self.tables.endpoints.get(mapping.wire)
         if endpoint is None:
             return self.end("DROP_UNKNOWN_IDENTIFIER")
-        if endpoint.wire is not None and endpoint.wire != mapping.wire:
-            return self.end("DROP_ROW_CHANGED")
-        outcome = self.deliver(endpoint, self.frame.data)
+        outcome = self.deliver(mapping.wire, endpoint, self.frame.data)
         if outcome.reason == "SEND_PEER":
             outcome = replace(outcome, reason="SEND_LOCAL")
         return outcome
@@ -190,8 +201,15 @@ class _Run:
             return self.end("PASS_TOO_BIG")
         return self.end("SEND_FORWARD", self.untag(self.rewrite(data, wire, hop=True)))
 
-    def deliver(self, endpoint: Endpoint, data: bytes) -> Outcome:
-        """To a task of this host. The host's stack acts where we do not."""
+    def deliver(self, wire: bytes, endpoint: Endpoint, data: bytes) -> Outcome:
+        """To a task of this host, if its row is still the one of `wire` afterwards."""
+        outcome = self.deliver_by_row(endpoint, data)
+        if endpoint.wire is not None and endpoint.wire != wire:
+            return replace(outcome, reason="DROP_ROW_CHANGED")
+        return outcome
+
+    def deliver_by_row(self, endpoint: Endpoint, data: bytes) -> Outcome:
+        """The host's stack acts where we do not."""
         for_stack = ""
         if endpoint.delivery == Delivery.HOST:
             for_stack = "PASS_HOST"
@@ -221,7 +239,7 @@ class _Run:
 
     def fits(self, mtu: int) -> bool:
         """Whether the IPv6 packet, or each segment of it, fits; 0 = not checked."""
-        if not mtu or len(self.frame.data) - self.parsed.l3 <= mtu:
+        if not mtu or self.parsed.length - self.parsed.l3 <= mtu:
             return True
         return bool(self.frame.fits_in_segments)
 

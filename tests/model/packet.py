@@ -43,6 +43,14 @@ class Frame:
 
 @dataclass(frozen=True)
 class Parsed:
+    """Fields of a frame with a whole IPv6 header.
+
+    Attributes:
+        length: bytes of the frame, as far as the hook looks: where the header
+            promises nothing beyond the linear part, it does not ask for more.
+    """
+
+    length: int
     tags: int
     l3: int
     next_header: int
@@ -82,7 +90,9 @@ def parse(frame: Frame, *, can_pull: bool) -> Parsed | str:
         return "PASS_NOT_LINEAR"
     if data[at] >> 4 != 6:
         return "PASS_MALFORMED"
+    end = at + IPV6 + u16(data, at + 4)
     return Parsed(
+        length=len(data) if end > reach else reach,
         tags=tags,
         l3=at,
         next_header=data[at + 6],

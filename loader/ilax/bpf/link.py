@@ -19,8 +19,8 @@ TCX_INGRESS = 46
 TCX_EGRESS = 47
 
 # XDP_FLAGS_*
-XDP_NATIVE = 1 << 2
 XDP_GENERIC = 1 << 1
+XDP_NATIVE = 1 << 2
 
 # enum bpf_link_type
 LINK_XDP = 6

@@ -36,8 +36,8 @@ from ilax.cli.context import ADDRESS, PREFIX, PREFIX_64, Context, pass_context
     "--gateway", type=ADDRESS, help="Next hop of all wire addresses; default: ask the routes."
 )
 @click.option(
-    "--xdp", type=click.Choice(["auto", "native", "generic", "off"]), default="auto",
-    show_default=True, help="auto: native, or none where that is impossible.",
+    "--xdp", type=click.Choice(["auto", "native", "off"]), default="auto",
+    show_default=True, help="auto: native; none where that is impossible, or on a veth.",
 )  # fmt: skip
 @click.option(
     "--tc", type=click.Choice(["auto", "tcx", "clsact"]), default="auto", show_default=True,

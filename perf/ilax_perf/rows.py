@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of the result, and the targets that some of them have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+MPPS, NS, SECONDS, GBITS = "Mpps", "ns", "s", "Gbit/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured value.
+
+    Attributes:
+        name: dotted and stable.
+        value: the median, in `unit`.
+        unit: "Mpps", "ns", "s" or "Gbit/s".
+        of: name of the row that `ratio` divides by, or None.
+        ratio: this value over that of row `of`, or None.
+    """
+
+    name: str
+    value: float
+    unit: str
+    of: str | None = None
+    ratio: float | None = None
+
+
+class Rows:
+    """All rows so far, in order of measurement.
+
+    Attributes:
+        reasons: for a missed target, lines that say where time goes.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Row] = {}
+        self.reasons: dict[str, list[str]] = {}
+
+    def add(self, name: str, value: float, unit: str, of: str | None = None) -> None:
+        """Append a row; `of` is left out where that row was not measured."""
+        base = self._rows.get(of) if of else None
+        ratio = round(value / base.value, 4) if base and base.value else None
+        self._rows[name] = Row(name, round(value, 4), unit, of if ratio is not None else None, ratio)
+
+    def get(self, name: str) -> Row | None:
+        """A row by name."""
+        return self._rows.get(name)
+
+    def missed(self, name: str) -> bool:
+        """Whether a row was measured and does not reach its target."""
+        row = self._rows.get(name)
+        return row is not None and name in TARGETS and TARGETS[name].met(row) is False
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a row should reach: its ratio at least, or its value at most."""
+
+    name: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def met(self, row: Row) -> bool | None:
+        """Whether `row` reaches it; None if it has no ratio."""
+        if self.at_least is not None:
+            return None if row.ratio is None else row.ratio >= self.at_least
+        return self.at_most is not None and row.value <= self.at_most
+
+    def text(self, row: Row) -> str:
+        """The target in words."""
+        if self.at_least is not None:
+            return f"at least {self.at_least:g} x {row.of}"
+        return f"at most {self.at_most:g} {row.unit}"
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("rate.stack_delivery", at_least=1.8),
+        Target("rate.xdp_delivery", at_least=0.85),
+        Target("rate.drop_unknown", at_least=0.85),
+        Target("cost.xdp_hit_1k", at_most=45),
+        Target("load.mappings_1m", at_most=1.5),
+        Target("tcp.two_hosts", at_least=1.0),
+    )
+}

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One host with a generator at the other end of its uplink, and sinks behind it.
+
+    router (generator) --- uplink, host, container's device --- container (sink)
+
+All programs of a site run on the core of the process that generates.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from ipaddress import IPv6Address
+from typing import Self
+
+from ilax.bpf import Link, Map, Program
+from ilax.bpf.link import TCX_INGRESS
+from ilax.bpf.program import LIVE_FRAMES
+from ilax.tables import index_key
+from ilax_perf import objects
+from lab.capture import mac_of
+from lab.netns import Namespace
+from lab.operator import Options, add_arguments, up_arguments
+from lab.packets import udp_frame
+from lab.topology import UPLINK, Container, Host, Lab, Plan, attach_plainly
+
+# Two bytes more than an empty UDP packet has.
+_PAYLOAD = b"\0\0"
+
+# Of somebody on another host.
+REMOTE_SENDER = IPv6Address("2001:db8:5a5a:1:2000::99")
+
+Count = Callable[[], int]
+
+
+class Generator:
+    """Sends 64-byte frames out of a veth into the device at its other end."""
+
+    def __init__(self, program: Program, frame: Map) -> None:
+        self._program = program
+        self._frame = frame
+
+    @classmethod
+    @contextlib.contextmanager
+    def make(cls) -> Iterator[Self]:
+        """Load it for as long as the context lasts."""
+        with objects.own("generator") as loaded:
+            yield cls(loaded.programs["perf_generate"], loaded.maps["perf_frame"])
+
+    def burst(self, ns: Namespace, device: str, frame: bytes, count: int) -> float:
+        """Send `count` frames.
+
+        The receiver's work is done in between, before this returns.
+
+        Returns:
+            Nanoseconds for each frame, by the kernel's clock. It stands while
+            the kernel prepares the run (which waits for all CPUs, so our own
+            clock would mostly see that) and while others have the core.
+        """
+        self._frame.update(objects.ONLY, frame)
+        # struct xdp_md: the packet's length and the device it seems to come from
+        with ns.entered():
+            context = struct.pack("=6I", 0, len(frame), 0, ns.ifindex(device), 0, 0)
+            done = self._program.test_run(frame, ctx=context, repeat=count, flags=LIVE_FRAMES)
+        # The kernel cuts off the fraction.
+        return done.duration_ns + 0.5
+
+
+class Site:
+    """A lab of one host. Use `Site.make()`."""
+
+    def __init__(self, lab: Lab, stack: ExitStack) -> None:
+        self.lab = lab
+        self._stack = stack
+
+    @classmethod
+    @contextlib.contextmanager
+    def make(cls, tag: str, containers: int = 1) -> Iterator[Self]:
+        """Namespaces, connected; gone when the context ends."""
+        with Lab.make(tag, Plan(hosts=1, containers=containers)) as lab, ExitStack() as stack:
+            yield cls(lab, stack)
+
+    @property
+    def host(self) -> Host:
+        """The only host."""
+        return self.lab.hosts[0]
+
+    @property
+    def router(self) -> Namespace:
+        """Where the generator is, on device `router_port`."""
+        return self.lab.router
+
+    @property
+    def router_port(self) -> str:
+        """The other end of the uplink."""
+        return self.host.router_port
+
+    def route_plainly(self) -> str:
+        """Connect the first container by ordinary IPv6 routing.
+
+        Its neighbour is permanent and its GRO is on, as with ilax.
+
+        Returns:
+            Name of the host-side device.
+        """
+        container = self.lab.containers[0]
+        attach_plainly(self.host, container, container.sir)
+        container.ns.run("ethtool", "-K", "eth0", "gro", "on")
+        self.host.ns.ip(
+            *("neighbour", "replace", container.address, "dev", container.name),
+            *("lladdr", mac_of(container.ns, "eth0"), "nud", "permanent"),
+        )
+        return container.name
+
+    def bring_up(self, *deliveries: str, xdp: str) -> None:
+        """Bring ilax up and connect one container for each of `deliveries`."""
+        self.host.ilax(*up_arguments(self.lab, self.host, Options(xdp=xdp)))
+        for container, delivery in zip(self.lab.containers, deliveries, strict=True):
+            self.host.ilax(*add_arguments(container, Options(delivery=delivery)))
+
+    def device_of(self, container: Container) -> str:
+        """Host-side device of a container that ilax has connected."""
+        (row,) = self.host.ns.ip_json("-6", "route", "show", f"{container.address}/128")
+        return str(row["dev"])
+
+    def peers(self, container_device: str = "") -> objects.Loaded:
+        """Programs of bpf/peers.bpf.c, which redirect into a device of the host."""
+        with self.host.ns.entered():
+            loaded = self._stack.enter_context(objects.own("peers"))
+            if container_device:
+                device = index_key(self.host.ns.ifindex(container_device))
+                loaded.maps["perf_device"].update(objects.ONLY, device)
+                loaded.maps["perf_peer"].update(objects.ONLY, device)
+        return loaded
+
+    def attach_xdp(self, ns: Namespace, device: str, program: Program) -> Link:
+        """Attach for as long as the site lasts."""
+        with ns.entered():
+            return self._stack.enter_context(Link.xdp(program, ns.ifindex(device)))
+
+    def attach_tc(self, ns: Namespace, device: str, program: Program) -> Link:
+        """Attach at ingress for as long as the site lasts."""
+        with ns.entered():
+            return self._stack.enter_context(Link.tcx(program, ns.ifindex(device), TCX_INGRESS))
+
+    def sink(self, ns: Namespace, device: str, *, xdp: bool = False) -> Count:
+        """Drop all UDP packets that a device receives.
+
+        Returns:
+            A call that tells how many there were.
+        """
+        peers = self.peers()
+        if xdp:
+            self.attach_xdp(ns, device, peers.programs["perf_sink_xdp"])
+        else:
+            self.attach_tc(ns, device, peers.programs["perf_sink_tc"])
+        return lambda: objects.total(peers.maps["perf_count"])
+
+    def frame_in(self, destination: IPv6Address) -> bytes:
+        """What the router sends to the uplink."""
+        macs = (mac_of(self.router, self.router_port), mac_of(self.host.ns, UPLINK))
+        return udp_frame(macs, (REMOTE_SENDER, destination), _PAYLOAD)
+
+    def frame_out(self, container: Container, device: str, destination: IPv6Address) -> bytes:
+        """What a container sends to the host-side device of its link."""
+        macs = (mac_of(container.ns, "eth0"), mac_of(self.host.ns, device))
+        return udp_frame(macs, (container.sir, destination), _PAYLOAD)
