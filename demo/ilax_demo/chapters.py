@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ilax.address import encode
 from ilax_demo.report import Report
 from lab import operator, probes, scenarios, tcp, udp
 from lab.packets import decode
@@ -20,10 +21,7 @@ def address_plan(report: Report, lab: Lab) -> None:
     for host in lab.hosts:
         rows.append((host.name, "host", host.ns.name, host.address, f"locator {host.locator}"))
         for task in host.containers:
-            encoded = host.ilax.json(
-                *("address", "encode", task.address, "--locator", host.locator)
-            )
-            wire = encoded["wire"]
+            wire = encode(task.address, str(host.locator)).wire
             rows.append((f"  {task.name}", "task", task.ns.name, task.sir, f"on the wire {wire}"))
     rows.append(("r1", "router", lab.router.name, plan.router, f"locators are in {plan.block}"))
     report.table(("name", "what", "namespace", "address", ""), rows)
@@ -39,7 +37,8 @@ def address_plan(report: Report, lab: Lab) -> None:
 
 def bring_up(report: Report, lab: Lab) -> None:
     """`ilax up`, `ilax endpoint add`, `ilax mapping import`."""
-    operator.bring_up(lab)
+    with report.commands(lab):
+        operator.bring_up(lab)
     states = [host.ilax.json("status") for host in lab.hosts]
     counts = [state["endpoints"] for state in states]
     report.check(
@@ -52,7 +51,6 @@ def bring_up(report: Report, lab: Lab) -> None:
 
 def reach(report: Report, lab: Lab) -> None:
     """Everybody talks to everybody."""
-    report.say("Between tasks, by SIR address:")
     tasks = lab.containers
     pairs = {
         "different_hosts": [(a, b) for a in tasks for b in tasks if a.host is not b.host],
@@ -229,7 +227,8 @@ def counters(report: Report, lab: Lab) -> None:
 
 def take_down(report: Report, lab: Lab) -> None:
     """`ilax down` on every host."""
-    operator.take_down(lab)
+    with report.commands(lab):
+        operator.take_down(lab)
     pins = [str(host.ilax.pins) for host in lab.hosts if host.ilax.pins.exists()]
     report.check("down.no_pins", not pins, pins, "all instances are down, their pins are gone")
 

@@ -16,11 +16,8 @@ def move(report: Report, lab: Lab) -> None:
         f"{task.name} moves from {origin.name} to {target.name} with its namespace, while "
         f"{peer.name} sends it a file by TCP and {other.name} numbered UDP packets:"
     )
-    for host in lab.hosts:
-        host.ilax.echo = lambda line, name=host.name: report.command(name, line)
-    found = scenarios.move_under_load(lab, task, target, peer, other)
-    for host in lab.hosts:
-        host.ilax.echo = lambda _: None
+    with report.commands(lab):
+        found = scenarios.move_under_load(lab, task, target, peer, other)
 
     tcp, udp = found.tcp, found.udp
     report.check(

@@ -8,10 +8,12 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from lab.topology import Lab
 
 _BOLD, _DIM, _GREEN, _RED = "1", "2", "32", "31;1"
 
@@ -59,9 +61,21 @@ class Report:
         for line in lines:
             print(f"  {line}", flush=True)
 
-    def command(self, host: str, line: str) -> None:
-        """A command that runs on a host."""
-        print(f"  {self._paint(_DIM, f'{host}# {line}')}", flush=True)
+    @contextlib.contextmanager
+    def commands(self, lab: Lab) -> Iterator[None]:
+        """Meanwhile, every `ilax` command is shown with the host it runs on."""
+
+        def teller(host: str) -> Callable[[str], object]:
+            # One write, as hosts work side by side.
+            return lambda line: sys.stdout.write(f"  {self._paint(_DIM, f'{host}# {line}')}\n")
+
+        for host in lab.hosts:
+            host.ilax.echo = teller(host.name)
+        try:
+            yield
+        finally:
+            for host in lab.hosts:
+                host.ilax.echo = lambda _: None
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """A table with a line of headings."""

@@ -5,15 +5,28 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from ilax_demo import chapters, moving
 from ilax_demo.report import Report
-from lab.traces import Traces
 from lab.cleanup import PREFIX, unwinding_signals
 from lab.topology import Lab
+from lab.traces import Traces
 
 TAG = f"{PREFIX}demo"
+
+_CHAPTERS: dict[str, Callable[[Report, Lab], None]] = {
+    "Who is who": chapters.address_plan,
+    "Bringing ilax up": chapters.bring_up,
+    "Between tasks, by SIR address": chapters.reach,
+    "One packet, seen at three places": chapters.on_the_wire,
+    "What a task may not do": chapters.refusals,
+    "A narrow link on the underlay": chapters.path_mtu,
+    "A task moves": moving.move,
+    "What was counted": chapters.counters,
+    "Taking ilax down": chapters.take_down,
+}
 
 
 def tell(output: Path) -> int:
@@ -41,28 +54,19 @@ def tell(output: Path) -> int:
 
 
 def _run(report: Report) -> None:
-    traces: Traces | None = None
-    with report.chapter("lab", "A network of three hosts, and a router that knows locators only"):
-        with Lab.make(TAG) as lab:
-            for host in lab.hosts:
-                host.ilax.echo = lambda line, name=host.name: report.command(name, line)
-            chapters.address_plan(report, lab)
-            chapters.bring_up(report, lab)
-            for host in lab.hosts:
-                host.ilax.echo = lambda _: None
-            traces = Traces.of(lab)
-            for chapter in (
-                chapters.reach,
-                chapters.on_the_wire,
-                chapters.refusals,
-                chapters.path_mtu,
-                moving.move,
-                chapters.counters,
-                chapters.take_down,
-            ):
+    leftovers = ["the lab did not come up"]
+    with (
+        report.chapter("lab", "Three hosts, and a router that knows locators only"),
+        Lab.make(TAG) as lab,
+    ):
+        for title, chapter in _CHAPTERS.items():
+            with report.chapter(chapter.__name__, title):
                 chapter(report, lab)
+            if chapter is chapters.bring_up:
+                traces = Traces.of(lab)
+        leftovers = []
     with report.chapter("cleanup", "Nothing is left"):
-        leftovers = traces.leftovers() if traces else ["the lab did not come up"]
+        leftovers = leftovers or traces.leftovers()
         report.check(
             "cleanup.nothing_left",
             not leftovers,

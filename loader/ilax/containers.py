@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from ilax.address import Address
 from ilax.attach import TcMode
 from ilax.bpf import Program
 from ilax.endpoints import Endpoint
-from ilax.errors import ConflictError
+from ilax.errors import ConflictError, NotFoundError
 from ilax.instance import Instance
 from ilax.netlink import Interface, Network, inside, namespace_path, turn_gro_on
 from ilax.privileges import require_capabilities
@@ -86,7 +85,7 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
             generation=1,
             owns_link=True,
         )
-        network.set_up(host.index, alias=endpoints.link_alias(instance, endpoint))
+        network.set_up(host.index, alias=endpoints.link_alias(instance, options.sir))
         network.add_address(host.index, GATEWAY, 64)
         network.add_neighbour(host.index, str(options.sir), inner.mac)
         network.add_route(f"{options.sir}/128", host.index)
@@ -119,11 +118,15 @@ def _refuse_taken(instance: Instance, wire: Address, sir: Address) -> None:
 
 def _remove_stale_device(network: Network, instance: Instance, sir: Address) -> None:
     """A loader that was killed may have left the device without its rows."""
-    with contextlib.suppress(Exception):
+    try:
         stale = network.interface(host_device_name(sir))
-        if stale.alias in ("", f"ilax:{instance.name}:{sir}") and stale.kind == "veth":
-            attach.detach_tc(network, instance.pins.links, endpoints.port_hook(stale.index))
-            network.delete_interface(stale.index)
+    except NotFoundError:
+        return
+    # It gets its alias a moment after its name, so both states are ours.
+    if stale.kind == "veth" and stale.alias in ("", endpoints.link_alias(instance, sir)):
+        attach.detach_tc(network, instance.pins.links, endpoints.port_hook(stale.index))
+        network.delete_interface(stale.index)
+        instance.ports.delete(index_key(stale.index))
 
 
 def _make_link(

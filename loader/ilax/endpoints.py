@@ -13,6 +13,7 @@ from ilax.bpf import Program
 from ilax.bpf.link import TCX_INGRESS
 from ilax.bpf.map import ANY, NO_EXIST
 from ilax.errors import ConflictError, NotFoundError
+from ilax.privileges import require_capabilities
 from ilax.tables import index_key
 
 if TYPE_CHECKING:
@@ -142,6 +143,8 @@ def put_host(network: Network, instance: Instance, sir: Address) -> Endpoint:
     The address stands on the loopback interface; packets for it are rewritten
     and given to the host's stack.
     """
+    require_capabilities("add an address of the host")
+    instance.require_own_netns("add an address of the host")
     known = fabric.read(instance)
     known.check_sir(sir)
     wire = known.to_wire(sir)
@@ -197,7 +200,11 @@ def remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
         network.delete_route(f"{endpoint.sir}/128", endpoint.ifindex)
         network.delete_neighbour(endpoint.ifindex, str(endpoint.sir))
     attach.detach_tc(network if device else None, instance.pins.links, port_hook(endpoint.ifindex))
-    if device is not None and endpoint.owns_link and device.alias == link_alias(instance, endpoint):
+    if (
+        device is not None
+        and endpoint.owns_link
+        and device.alias == link_alias(instance, endpoint.sir)
+    ):
         network.delete_interface(endpoint.ifindex)
     instance.ports.delete(index_key(endpoint.ifindex))
     instance.devices.delete(index_key(endpoint.ifindex))
@@ -217,6 +224,6 @@ def remove_all(network: Network, instance: Instance) -> None:
         instance.ports.delete(index_key(ifindex))
 
 
-def link_alias(instance: Instance, endpoint: Endpoint) -> str:
+def link_alias(instance: Instance, sir: Address) -> str:
     """Written on devices that we make; only such a device is ever deleted."""
-    return f"ilax:{instance.name}:{endpoint.sir}"
+    return f"ilax:{instance.name}:{sir}"

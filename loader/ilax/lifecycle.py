@@ -20,6 +20,7 @@ from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS
 from ilax.errors import ConflictError, NotFoundError, UsageError
 from ilax.fabric import Fabric
 from ilax.instance import MAP_NAMES, Instance, own_netns
+from ilax.kernel import require_kernel
 from ilax.netlink import Interface, Network
 from ilax.pins import PinFolder, ensure_bpffs, remove_folder
 from ilax.privileges import require_capabilities
@@ -87,6 +88,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
         VerifierError: the kernel refused a program; the old state runs on.
         ConflictError: a foreign XDP program, or another namespace's instance.
     """
+    require_kernel()
     require_capabilities("bring an instance up")
     pins = PinFolder(instance)
     ensure_bpffs()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -15,13 +16,14 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ilax import _libc
-from ilax.errors import IlaxError, NotFoundError, SystemCallError
+from ilax.errors import ConflictError, IlaxError, NotFoundError, SystemCallError
 
 # Routes of ours carry this protocol, so that they can be told from others.
 ROUTE_PROTOCOL = 105
 
 _NUD_PERMANENT = 0x80
 _IFA_F_NODAD = 0x02
+_MAIN_TABLE = 254
 _FAMILY = socket.AF_INET6
 
 
@@ -89,6 +91,8 @@ class Network:
 
     def interface_by_index(self, index: int) -> Interface | None:
         """Look an interface up by number; None if it is gone."""
+        if index <= 0:
+            return None  # netlink takes 0 for "all of them"
         try:
             links = list(self._ipr.get_links(index))
         except NetlinkError:
@@ -141,7 +145,12 @@ class Network:
     def add_route(
         self, destination: str, index: int, *, gateway: str | None = None, source: str | None = None
     ) -> None:
-        """Add or replace a route that carries our protocol number."""
+        """Add a route that carries our protocol number, or replace one of ours.
+
+        Raises:
+            ConflictError: somebody else's route to the same destination stands
+                there; it was left alone.
+        """
         arguments: dict[str, Any] = {
             "dst": destination, "oif": index, "family": _FAMILY, "proto": ROUTE_PROTOCOL
         }  # fmt: skip
@@ -149,8 +158,27 @@ class Network:
             arguments["gateway"] = gateway
         if source:
             arguments["prefsrc"] = source
-        with _errors(f"add route to {destination}"):
-            self._ipr.route("replace", **arguments)
+        action = f"add route to {destination}"
+        try:
+            self._ipr.route("add", **arguments)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise SystemCallError(action, error.code) from error
+            self._refuse_foreign_route(destination)
+            with _errors(action):
+                self._ipr.route("replace", **arguments)
+
+    def _refuse_foreign_route(self, destination: str) -> None:
+        target, _, length = destination.partition("/")
+        with _errors(f"list routes to {destination}"):
+            routes = list(self._ipr.get_routes(family=_FAMILY, table=_MAIN_TABLE))
+        for route in routes:
+            same = (route.get_attr("RTA_DST") or "::") == target and route["dst_len"] == int(length)
+            if same and route["proto"] != ROUTE_PROTOCOL:
+                raise ConflictError(
+                    f"a route to {destination} exists already (protocol {route['proto']}); "
+                    "it was left alone"
+                )
 
     def delete_route(self, destination: str, index: int) -> None:
         """Remove a route of ours; what is gone already is fine."""

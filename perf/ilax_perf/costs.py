@@ -173,9 +173,7 @@ def _runner(case: Case, program: Program | None, keys: Addresses) -> Iterator[Ca
             np.arange(len(keys), dtype="<u4").view(np.uint8).reshape(-1, 4),
             np.ascontiguousarray(keys.astype(">u8")).view(np.uint8),
         )
-        harness.maps["perf_cursor"].update(
-            index_key(0), index_key(0) + index_key(len(keys))
-        )
+        harness.maps["perf_cursor"].update(index_key(0), index_key(0) + index_key(len(keys)))
         each = harness.programs[f"perf_each_{case.kind}"]
         got = each.test_run(frame).retval
         if program and got != case.verdict:

@@ -22,12 +22,12 @@ _BPF_SYMBOL = re.compile(r"bpf_prog_[0-9a-f]{16}_(\w+)")
 Shares = dict[str, float]
 
 
-def sample(action: Callable[[], object], *, system: bool = False) -> Shares:
+def sample(action: Callable[[], object], *, command: str | None = None) -> Shares:
     """Run `action` and see which functions took the time.
 
     Args:
         action: what to look at.
-        system: all processes, not only this one.
+        command: look at processes of this name instead of this one.
 
     Returns:
         Share of the time by function, 0 to 1; empty if perf is not there.
@@ -36,7 +36,7 @@ def sample(action: Callable[[], object], *, system: bool = False) -> Shares:
         return {}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "perf.data")
-        whom = ["--all-cpus"] if system else ["--pid", str(os.getpid())]
+        whom = ["--all-cpus"] if command else ["--pid", str(os.getpid())]
         recorder = subprocess.Popen(
             ["perf", "record", "-e", "cpu-clock", "-F", str(_FREQUENCY), *whom, "-o", str(data),
              "--", "sleep", "600"],
@@ -47,8 +47,10 @@ def sample(action: Callable[[], object], *, system: bool = False) -> Shares:
         finally:
             recorder.send_signal(signal.SIGINT)
             recorder.wait()
+        which = ["--comm", command, "--percentage", "relative"] if command else []
         done = subprocess.run(
-            ["perf", "report", "-i", str(data), "--stdio", "--no-children", "-F", "overhead,sym"],
+            ["perf", "report", "-i", str(data), "--stdio", "--no-children", "-F", "overhead,sym",
+             *which],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
     return _parse(done.stdout)

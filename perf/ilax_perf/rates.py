@@ -7,76 +7,117 @@ row, for ilax and for all others.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from ipaddress import IPv6Address
+from functools import partial
 
-from ilax import counters, fabric, mappings, schema
-from ilax.address import Address, parse, parse_prefix
-from ilax.bpf import Program
-from ilax.instance import Instance
-from ilax.tables import index_key
 from ilax_perf import profile
-from ilax_perf.rows import MPPS, Rows
+from ilax_perf.flows import SITES, Flow
+from ilax_perf.rows import MPPS, TARGETS, Rows
 from ilax_perf.sampling import Settings, medians, one_core
-from ilax_perf.sites import Count, Generator, Site
-from lab.netns import Namespace
-from lab.topology import UPLINK
+from ilax_perf.sites import Generator
 
-_TAG = "ilxperf"
+# Frames: 20 to 150 ms.
 _BURST = 300_000
-# A receiver that lost more than this was not measured.
-_LOSS = 0.01
+_PROFILED_BURSTS = 8
 
-_REMOTE = Address(0x2001_0DB8_5A5A_0001, 0x2000_0000_0000_0099)
-_REMOTE_LOCATOR = parse_prefix("2001:db8:42:2::/64")
+# In order of the table: row, and what it is compared with.
+_COMPARED: dict[str, str | None] = {
+    "rate.kernel_route": None,
+    "rate.bare_redirect_peer": "rate.kernel_route",
+    "rate.stack_delivery": "rate.kernel_route",
+    "rate.stack_delivery_tc": "rate.kernel_route",
+    "rate.xdp_delivery_to_stack": "rate.kernel_route",
+    "rate.bare_redirect": None,
+    "rate.bare_lookup_redirect": "rate.bare_redirect",
+    "rate.xdp_delivery": "rate.bare_redirect",
+    "rate.bare_drop": None,
+    "rate.bare_lookup_drop": "rate.bare_drop",
+    "rate.drop_unknown": "rate.bare_drop",
+    "rate.kernel_route_out": None,
+    "rate.forward": "rate.kernel_route_out",
+    "rate.forward_gateway": "rate.kernel_route_out",
+}
 
-
-def _nothing() -> None:
-    pass
-
-
-@dataclass(frozen=True)
-class Flow:
-    """One row to be.
-
-    Attributes:
-        name: of the row.
-        ns, device: where the generator sends.
-        frame: what it sends.
-        count: packets that have arrived where they should.
-        of: row to compare with.
-        prepare: called before each burst.
-    """
-
-    name: str
-    ns: Namespace
-    device: str
-    frame: bytes
-    count: Count
-    of: str | None = None
-    prepare: Callable[[], None] = _nothing
+# Rows that explain another one: what is left when all of ilax is taken away,
+# but for the one step that it cannot do without.
+_STEPS: dict[str, tuple[str, ...]] = {
+    "rate.stack_delivery": (
+        *("rate.bare_redirect_peer", "rate.stack_delivery_tc"),
+        "rate.xdp_delivery_to_stack",
+    ),
+    "rate.xdp_delivery": ("rate.bare_lookup_redirect",),
+    "rate.drop_unknown": ("rate.bare_lookup_drop",),
+}
 
 
 def measure(rows: Rows, settings: Settings) -> None:
     """Measure all rate rows that are asked for, and what they are compared with."""
-    wanted = {name for name in _ROWS if settings.wanted(name)}
-    wanted |= {base for name in wanted if (base := _ROWS[name])}
+    wanted = {name for name in _COMPARED if settings.wanted(name)}
+    wanted |= {step for name in wanted for step in _STEPS.get(name, ())}
+    wanted |= {base for name in wanted if (base := _COMPARED[name])}
     if not wanted:
         return
     with ExitStack() as stack:
-        settings.progress("rate.*: five hosts are built")
+        settings.progress("rate.*: hosts are built")
+        flows = {
+            flow.name: flow
+            for build, names in SITES.items()
+            if wanted.intersection(names)
+            for flow in build(stack)
+            if flow.name in wanted
+        }
         generator = stack.enter_context(Generator.make())
-        flows = [flow for make in _SITES for flow in make(stack, wanted)]
-        assert {flow.name for flow in flows} >= wanted
-        flows = [flow for flow in flows if flow.name in wanted]
         stack.enter_context(one_core(settings.cpu))
         settings.progress(f"rate.*: {len(flows)} rows take turns")
         cost = medians(
-            {flow.name: lambda flow=flow: _burst(generator, flow) for flow in flows},
+            {name: partial(_burst, generator, flow) for name, flow in flows.items()},
             settings.rounds,
         )
-        for flow in sorted(flows, key=lambda flow: list(_ROWS).index(flow.name)):
-            rows.add(flow.name, 1000 / cost[flow.name], MPPS, flow.of)
-        _explain(rows, settings, generator, {flow.name: flow for flow in flows}, cost)
+        for name, base in _COMPARED.items():
+            if name in cost:
+                rows.add(name, 1000 / cost[name], MPPS, base)
+        for name in filter(rows.missed, _STEPS):
+            settings.progress(f"{name}: where the time goes")
+            rows.reasons[name] = _explain(name, generator, flows, cost)
+
+
+def _burst(generator: Generator, flow: Flow) -> float:
+    """Nanoseconds for each packet that arrives.
+
+    Raises:
+        RuntimeError: none arrived.
+    """
+    flow.prepare()
+    before = flow.count()
+    each = generator.burst(flow.ns, flow.device, flow.frame, _BURST)
+    arrived = flow.count() - before
+    if arrived <= 0:
+        raise RuntimeError(f"{flow.name}: no packet arrived")
+    return each * _BURST / arrived
+
+
+def _explain(
+    name: str, generator: Generator, flows: Mapping[str, Flow], cost: Mapping[str, float]
+) -> list[str]:
+    base = _COMPARED[name]
+    target = TARGETS[name].at_least
+    assert base is not None and target is not None
+    lines = [
+        f"{cost[name]:6.1f} ns for each packet; the target allows {cost[base] / target:.1f}, "
+        f"{base} takes {cost[base]:.1f}",
+        *(f"{cost[step]:6.1f} ns  {step}" for step in _STEPS[name]),
+    ]
+
+    def sampled(row: str) -> profile.Shares:
+        return profile.sample(
+            lambda: [_burst(generator, flows[row]) for _ in range(_PROFILED_BURSTS)]
+        )
+
+    # The nearest of the steps differs least in all that is not ours.
+    near = _STEPS[name][0]
+    own, other = sampled(name), sampled(near)
+    if own and other:
+        lines.append(f"by function, against {near}:")
+        lines += profile.differences(own, cost[name], other, cost[near], "ns")
+    return lines

@@ -43,7 +43,9 @@ class Rows:
         """Append a row; `of` is left out where that row was not measured."""
         base = self._rows.get(of) if of else None
         ratio = round(value / base.value, 4) if base and base.value else None
-        self._rows[name] = Row(name, round(value, 4), unit, of if ratio is not None else None, ratio)
+        self._rows[name] = Row(
+            name, round(value, 4), unit, of if ratio is not None else None, ratio
+        )
 
     def get(self, name: str) -> Row | None:
         """A row by name."""

@@ -80,7 +80,9 @@ class Site:
     def make(cls, tag: str, containers: int = 1) -> Iterator[Self]:
         """Namespaces, connected; gone when the context ends."""
         with Lab.make(tag, Plan(hosts=1, containers=containers)) as lab, ExitStack() as stack:
-            yield cls(lab, stack)
+            site = cls(lab, stack)
+            site.accept_frames(UPLINK)
+            yield site
 
     @property
     def host(self) -> Host:
@@ -96,6 +98,15 @@ class Site:
     def router_port(self) -> str:
         """The other end of the uplink."""
         return self.host.router_port
+
+    def accept_frames(self, device: str) -> None:
+        """Let the generator at the other end reach a device of the host.
+
+        A veth takes redirected frames only while it has GRO or an XDP program,
+        and its other end learns that when GRO changes while the device is up.
+        """
+        for state in ("off", "on"):
+            self.host.ns.run("ethtool", "-K", device, "gro", state)
 
     def route_plainly(self) -> str:
         """Connect the first container by ordinary IPv6 routing.

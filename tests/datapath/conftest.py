@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,12 +14,18 @@ from datapath.world import World, build_shim
 
 
 @pytest.fixture(scope="session")
-def _world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def shim_objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the compiled helper programs."""
     if os.geteuid():
         pytest.skip("loading BPF programs needs root")
     objects = tmp_path_factory.mktemp("objects")
     build_shim(objects)
-    with World(objects) as world:
+    return objects
+
+
+@pytest.fixture(scope="session")
+def _world(shim_objects: Path) -> Iterator[World]:
+    with World(shim_objects) as world:
         yield world
 
 

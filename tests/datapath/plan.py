@@ -2,8 +2,7 @@
 """The host that all tests of the datapath look at: its devices and tables.
 
 Three SIR domains stand side by side, one for each rule of identifiers:
-with a C-bit, without it ("auto"), and without types. Addresses on the wire are
-written out by hand where the draft's arithmetic gives them; see ADDRESSES.
+with a C-bit, without it ("auto"), and without types.
 """
 
 from __future__ import annotations
@@ -66,12 +65,16 @@ class Domain:
         return ila.to_wire(self.name(identifier), self.far, self.c_bit)
 
     def rows(self) -> tuple[Prefix, ...]:
-        rule = {"c_bit": self.c_bit, "typed": self.typed}
         return (
-            Prefix(self.sir, PREFIX_SIR, **rule),
-            Prefix(self.own, PREFIX_LOCATOR, sir_prefix=self.sir, **rule),
-            Prefix(self.block, PREFIX_BLOCK, 48, sir_prefix=self.sir, **rule),
+            self.prefix(self.sir, PREFIX_SIR),
+            self.prefix(self.own, PREFIX_LOCATOR),
+            self.prefix(self.block, PREFIX_BLOCK, 48),
         )
+
+    def prefix(self, upper: bytes, kind: int, length: int = 64) -> Prefix:
+        """A row of this domain."""
+        sir = bytes(8) if kind == PREFIX_SIR else self.sir
+        return Prefix(upper, kind, length, sir, c_bit=self.c_bit, typed=self.typed)
 
 
 def _domain(sir: str, block: int, *, c_bit: bool, typed: bool) -> Domain:
@@ -103,12 +106,6 @@ BAD_ACTION = "2000:7:0:8"
 MOVED_TASK = "2000:7:0:9"  # its mapping leads to FAR_TASK's wire address
 UNKNOWN = "2000:7:dead:beef"
 HOST_ADDRESS = "1"
-
-# (SIR, wire) as worked out on paper, to anchor the model's arithmetic.
-ADDRESSES = (
-    ("2001:db8:5a5a:1:2000:7:a1b2:c3d4", "2001:db8:42:7:3000:7:a1b2:de7", CBIT),
-    ("2001:db8:5a5a:1:2000:7:a1b2:c3d4", "2001:db8:42:7:2000:7:a1b2:1de7", None),
-)
 
 # slot of ilax_traffic: the endpoint's and its port's
 SLOTS = {STACK_TASK: 1, XDP_TASK: 2, HOST_TASK: 3, ANY_MTU_TASK: 4, JUMBO_XDP_TASK: 5}

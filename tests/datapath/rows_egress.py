@@ -15,6 +15,7 @@ from datapath.row import Row, leaves, passes, sends
 from datapath.world import Packet
 from model import Hook
 from model.address import address
+from model.tables import PREFIX_BLOCK, Prefix
 
 FAR, FAR_WIRE = CBIT.name(plan.FAR_TASK), CBIT.there(plan.FAR_TASK)
 NEAR = CBIT.name(plan.XDP_TASK)
@@ -82,14 +83,14 @@ def sources() -> list[Row]:
         for dst in (FAR, NEAR, p.FOREIGN, CBIT.far + address("::1")[8:]):
             rows += sends(f"from {what} to {inet6.inet_ntop(10, dst)}", p.udp(src=src), dst,
                           "DROP_SPOOFED_SOURCE")  # fmt: skip
-    for dst in ("fe80::1", "ff02::2"):
-        rows += sends(f"a foreign source does not pass to {dst}", p.udp(src=p.FOREIGN), dst,
+    for near in ("fe80::1", "ff02::2"):
+        rows += sends(f"a foreign source does not pass to {near}", p.udp(src=p.FOREIGN), near,
                       "DROP_SPOOFED_SOURCE")  # fmt: skip
-        rows += sends(f"another task's source does not pass to {dst}", p.udp(src=NEAR), dst,
+        rows += sends(f"another task's source does not pass to {near}", p.udp(src=NEAR), near,
                       "DROP_SPOOFED_SOURCE")  # fmt: skip
         for what, src in {"its own": TASK, "a link-local": LINK_LOCAL,
                           "no": bytes(16)}.items():  # fmt: skip
-            rows += sends(f"{what} source to {dst}", p.udp(src=src), dst, "PASS_LINK_SCOPE")
+            rows += sends(f"{what} source to {near}", p.udp(src=src), near, "PASS_LINK_SCOPE")
     solicit = p.of(inet6.ICMPv6ND_NS(tgt="fe80::1"), LINK_LOCAL)
     rows += sends("a neighbour solicitation", solicit, "ff02::1:ff00:1", "PASS_LINK_SCOPE", hop=255)
     dad = p.of(inet6.ICMPv6ND_NS(tgt="fe80::2"), bytes(16))
@@ -116,6 +117,33 @@ def refused() -> list[Row]:
     rows += sends("a router's port is refused, too", p.tcp(src=p.FOREIGN), FAR_WIRE,
                   "DROP_LOCATOR_REFUSED", port=plan.TASK3)  # fmt: skip
     rows += sends("just past the block", p.tcp(src=TASK), "2001:db8:45::1", "PASS_NOT_OURS")
+    return rows
+
+
+def prefixes() -> list[Row]:
+    """The first row that matches decides, and nothing counts behind an empty one."""
+    tcp = p.tcp(src=TASK)
+    rows = []
+    wide = replace(PLAN, prefixes=(Prefix(address("2000::")[:8], PREFIX_BLOCK, 3), *PLAN.prefixes))
+    rows += sends("a wide block in front hides the SIR prefix", tcp, FAR, "DROP_LOCATOR_REFUSED",
+                  tables=wide)  # fmt: skip
+    rows += leaves("a wide block in front, out of the uplink", tcp, FAR, "PASS_WIRE", tables=wide)
+    rows += sends("past a wide block", tcp, "4000::1", "PASS_NOT_OURS", tables=wide)
+    behind = replace(PLAN, prefixes=(*PLAN.prefixes, *wide.prefixes[:1]))
+    rows += sends("a wide block behind refuses the rest", tcp, p.FOREIGN, "DROP_LOCATOR_REFUSED",
+                  tables=behind)  # fmt: skip
+    rows += sends("a wide block behind leaves the SIR prefix alone", tcp, FAR, "SEND_FORWARD",
+                  FAR_WIRE, tables=behind)  # fmt: skip
+    bit = replace(PLAN, prefixes=(Prefix(b"\x80" + bytes(7), PREFIX_BLOCK, 1), *PLAN.prefixes))
+    rows += sends("a block of one bit", tcp, "8000::1", "DROP_LOCATOR_REFUSED", tables=bit)
+    rows += sends("beside a block of one bit", tcp, FAR, "SEND_FORWARD", FAR_WIRE, tables=bit)
+    most = (Prefix(b"\xfd" + bytes(7), PREFIX_BLOCK),) * 13
+    full = replace(PLAN, prefixes=(*most, *CBIT.rows()))
+    rows += sends("the last of sixteen rows counts", tcp, "2001:db8:42:9::1",
+                  "DROP_LOCATOR_REFUSED", tables=full)  # fmt: skip
+    none = replace(PLAN, prefixes=(Prefix(bytes(8), 0), *PLAN.prefixes))
+    rows += sends("no row counts behind an empty one", tcp, FAR, "PASS_NOT_OURS", tables=none)
+    rows += leaves("no row counts behind an empty one", tcp, FAR, "PASS_NOT_OURS", tables=none)
     return rows
 
 
@@ -206,5 +234,6 @@ def out_of_the_uplink() -> list[Row]:
 
 
 ROWS: list[Row] = [
-    *from_containers(), *sources(), *refused(), *limits(), *odd_frames(), *out_of_the_uplink()
+    *from_containers(), *sources(), *refused(), *prefixes(), *limits(), *odd_frames(),
+    *out_of_the_uplink(),
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -31,9 +32,10 @@ TCP_BEHIND_IPV6 = 14 + 40
 
 
 @pytest.fixture(scope="module")
-def live(world: World) -> Iterator[Live]:
-    world.use(replace(PLAN, config=replace(PLAN.config, gateway=GATEWAY)))
-    with Live(world) as live:
+def live(shim_objects: Path) -> Iterator[Live]:
+    """A World of its own: its devices go with the namespaces of their far ends."""
+    with World(shim_objects) as world, world.inside(), Live(world) as live:
+        world.use(replace(PLAN, config=replace(PLAN.config, gateway=GATEWAY)))
         yield live
 
 

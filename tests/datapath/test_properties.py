@@ -22,7 +22,7 @@ from datapath.world import Packet, World, verdict_code
 from ilax import schema
 from model import Hook, Mapping, checksum, process
 
-CASES = int(os.environ.get("ILAX_CASES", "400"))
+CASES = int(os.environ.get("ILAX_CASES", "250"))
 
 # The world is the same for all cases on purpose: it keeps nothing of a packet
 # but counters, and those are read before and after.

@@ -7,6 +7,7 @@ of `plan`. Nothing is attached: packets come and go by test run.
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 import subprocess
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from pyroute2 import IPRoute, netns
 
 from datapath import plan
+from datapath.fill import fill, u32
 from ilax import schema
 from ilax.bpf import Map, Object, Program, RingBuffer, possible_cpus
 from model import Frame, Hook, Tables
@@ -42,6 +44,8 @@ TC_SHORTEST = 64
 SOURCES = Path(__file__).resolve().parent
 BUILD = SOURCES.parents[1] / "tools" / "build_objects.py"
 
+
+_worlds = itertools.count()
 
 # Rows of ilax_counters and of ilax_traffic, CPUs added up.
 State = tuple[NDArray[np.uint64], NDArray[np.uint64]]
@@ -112,7 +116,7 @@ class World:
     """Use as a context manager; enter the namespace with `inside()`."""
 
     def __init__(self, objects: Path) -> None:
-        self.namespace = f"ilaxt{os.getpid()}"
+        self.namespace = f"ilaxt{os.getpid()}-{next(_worlds)}"
         self._objects = objects
         self.maps: dict[str, Map] = {}
         self.programs: dict[Hook, Program] = {}
@@ -173,10 +177,10 @@ class World:
             contract.load()
             self.maps = {name: item.open() for name, item in contract.maps.items()}
         for hook, name in OBJECTS.items():
-            with Object.open(schema.object_path(name)) as item:
-                item.reuse_maps(self.maps)
-                item.load()
-                (program,) = item.programs.values()
+            with Object.open(schema.object_path(name)) as file:
+                file.reuse_maps(self.maps)
+                file.load()
+                (program,) = file.programs.values()
                 self.programs[hook] = program.open()
         with Object.open(self._objects / "shim.bpf.o") as shim:
             shim.load()
@@ -185,67 +189,17 @@ class World:
             self._targets = shim.maps["shim_targets"].open()
         for hook, item in self.programs.items():
             if hook is not Hook.XDP:
-                self._targets.update(_u32(hook), _u32(item.fd))
+                self._targets.update(u32(hook), u32(item.fd))
         self._ring = RingBuffer(self.maps["ilax_events"], self._on_event)
 
     def _on_event(self, raw: bytes) -> None:
         self.events.append(np.frombuffer(raw, schema.dtype("ilax_event"))[0])
 
-    # --- tables ---
-
     def use(self, tables: Tables) -> None:
         """Write the model's tables into the maps, unless they are there."""
-        if tables is self._tables:
-            return
-        for name in ("ilax_endpoints", "ilax_mappings", "ilax_ports", "ilax_devices"):
-            for key in list(self.maps[name].keys()):
-                self.maps[name].delete(key)
-        for key, endpoint in tables.endpoints.items():
-            row = _row(
-                "ilax_endpoint",
-                ifindex=endpoint.ifindex, slot=endpoint.slot, mtu=endpoint.mtu,
-                delivery=int(endpoint.delivery), mac=list(endpoint.mac),
-                host_mac=list(endpoint.host_mac),
-            )  # fmt: skip
-            _put(row["wire"], key if endpoint.wire is None else endpoint.wire)
-            _put(row["sir"], endpoint.sir)
-            self.maps["ilax_endpoints"].update(key, row.tobytes())
-        for key, mapping in tables.mappings.items():
-            row = _row("ilax_mapping", action=mapping.action)
-            _put(row["wire"], mapping.wire)
-            self.maps["ilax_mappings"].update(key, row.tobytes())
-        any_source = schema.enum("ilax_port_flag")["ILAX_PORT_ANY_SOURCE"]
-        for ifindex, port in tables.ports.items():
-            row = _row("ilax_port", slot=port.slot, flags=any_source * port.any_source)
-            _put(row["sir"], port.sir)
-            self.maps["ilax_ports"].update(_u32(ifindex), row.tobytes())
-        self._use_prefixes(tables)
-        config = _row(
-            "ilax_config",
-            uplink_ifindex=tables.config.uplink_ifindex,
-            uplink_mtu=tables.config.uplink_mtu,
-        )
-        _put(config["gateway"], tables.config.gateway)
-        self.maps["ilax_config"].update(_u32(0), config.tobytes())
-        for ifindex in tables.devices:
-            self.maps["ilax_devices"].update(_u32(ifindex), _u32(ifindex))
-        self._tables = tables
-
-    def _use_prefixes(self, tables: Tables) -> None:
-        flag = schema.enum("ilax_prefix_flag")
-        for index in range(schema.enum("ilax_size")["ILAX_MAX_PREFIXES"]):
-            row = _row("ilax_prefix")
-            if index < len(tables.prefixes):
-                prefix = tables.prefixes[index]
-                row["prefix"] = int.from_bytes(prefix.upper, "big")
-                row["mask"] = int.from_bytes(prefix.mask, "big")
-                row["sir_prefix"] = int.from_bytes(prefix.sir_prefix, "big")
-                row["flags"] = (
-                    flag["ILAX_PREFIX_CBIT"] * prefix.c_bit
-                    + flag["ILAX_PREFIX_TYPED"] * prefix.typed
-                )
-                row["kind"] = prefix.kind
-            self.maps["ilax_prefixes"].update(_u32(index), row.tobytes())
+        if tables is not self._tables:
+            fill(self.maps, tables)
+            self._tables = tables
 
     # --- packets ---
 
@@ -297,7 +251,7 @@ class World:
         _, counters = self.maps["ilax_counters"].lookup_batch()
         table = self.maps["ilax_traffic"]
         slots = range(max(plan.SLOTS.values()) + 1)
-        traffic = np.frombuffer(b"".join(table.lookup(_u32(slot)) or b"" for slot in slots), "<u8")
+        traffic = np.frombuffer(b"".join(table.lookup(u32(slot)) or b"" for slot in slots), "<u8")
         return (
             counters.view("<u8").reshape(len(counters), possible_cpus(), -1).sum(axis=1),
             traffic.reshape(len(slots), possible_cpus(), -1).sum(axis=1),
@@ -308,7 +262,7 @@ class World:
         number = schema.enum("ilax_reason")[f"ILAX_{reason}"]
         index = int(hook) * schema.enum("ilax_reason")["ILAX_REASON_COUNT"] + number
         counters = self.maps["ilax_counters"]
-        counters.update(_u32(index), bytes(counters.value_bytes))
+        counters.update(u32(index), bytes(counters.value_bytes))
         self._numbers = None
         self.drain()
 
@@ -329,22 +283,6 @@ def build_shim(output: Path) -> None:
     """Compile the helper programs of the tests."""
     sources = [str(SOURCES / "shim.bpf.c")]
     subprocess.run([sys.executable, str(BUILD), "--output", str(output), *sources], check=True)
-
-
-def _row(struct_name: str, **fields: object) -> NDArray[np.void]:
-    row = np.zeros((), schema.dtype(struct_name))
-    for name, value in fields.items():
-        row[name] = value
-    return row
-
-
-def _put(field: NDArray[np.void], raw: bytes) -> None:
-    field["prefix"] = int.from_bytes(raw[:8], "big")
-    field["identifier"] = int.from_bytes(raw[8:], "big")
-
-
-def _u32(value: int) -> bytes:
-    return struct.pack("<I", value)
 
 
 def _text(raw: bytes) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address
 
 import pytest
+
 from lab import operator, probes, tcp, udp
 from lab.cleanup import PREFIX
 from lab.netns import Namespace
@@ -123,7 +124,5 @@ def test_the_address_goes_with_the_endpoint(lab: Lab) -> None:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as bound:
             bound.bind((extra, 0))
     host.ilax("endpoint", "del", extra)
-    found = [
-        info["local"] for row in host.ns.ip_json("-6", "address") for info in row["addr_info"]
-    ]
+    found = [info["local"] for row in host.ns.ip_json("-6", "address") for info in row["addr_info"]]
     assert IPv6Address(extra) not in map(IPv6Address, found)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ipaddress import IPv6Address
 
 import pytest
+
 from lab import operator, probes, scenarios, tcp, udp
 from lab.capture import Capture, mac_of, send_frames
 from lab.cleanup import PREFIX
@@ -22,9 +23,7 @@ BIG_TCP_BYTES = 180_000
 
 def host_device(task: Container) -> str:
     """Name of the host's side of a task's link."""
-    index = next(
-        row["link_index"] for row in task.ns.ip_json("link") if row["ifname"] == "eth0"
-    )
+    index = next(row["link_index"] for row in task.ns.ip_json("link") if row["ifname"] == "eth0")
     return next(
         str(row["ifname"]) for row in task.host.ns.ip_json("link") if row["ifindex"] == index
     )
@@ -98,13 +97,13 @@ def test_tagged_frames_of_the_underlay_arrive_untagged(
 def test_extension_headers_do_not_matter(fabric: Lab) -> None:
     """Hop-by-hop and destination options, and a fragment header."""
     sender, task = fabric.containers[0], fabric.containers[2]
-    pad = bytes([1, 4, 0, 0, 0, 0])
+    pad, fragment = bytes([0, 1, 4, 0, 0, 0, 0]), bytes([UDP, 0, 0, 0, 0, 0, 0, 9])
     chains = {
-        "hop-by-hop": (0, bytes([UDP, 0]) + pad),
-        "destination": (60, bytes([UDP, 0]) + pad),
-        "atomic fragment": (44, bytes([UDP, 0, 0, 0, 0, 0, 0, 9])),
-        "three": (0, bytes([60, 0]) + pad + bytes([44, 0]) + pad + bytes([UDP, 0, 0, 0, 0, 0, 0, 9])),
-    }  # fmt: skip
+        "hop-by-hop": (0, bytes([UDP]) + pad),
+        "destination": (60, bytes([UDP]) + pad),
+        "atomic fragment": (44, fragment),
+        "three": (0, bytes([60]) + pad + bytes([44]) + pad + fragment),
+    }
     macs = (mac_of(sender.ns, "eth0"), gateway_mac(sender))
     for name, (kind, extensions) in chains.items():
         text = f"behind {name}".encode()

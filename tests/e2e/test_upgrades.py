@@ -7,8 +7,10 @@ from collections import Counter
 from ipaddress import IPv6Network
 
 import pytest
+
 from lab import operator, probes
 from lab.ilax import Ilax
+from lab.netns import Namespace
 from lab.operator import Options
 from lab.tcp import Transfer
 from lab.topology import UPLINK, Container, Host, Lab
@@ -135,16 +137,13 @@ def test_two_instances_on_one_uplink(pair: Lab) -> None:
             *("up", "--uplink", UPLINK, "--sir-prefix", domain),
             *("--locator", locator, "--block", block),
         )
-        # The task has a second address, on a second interface.
-        task = host.containers[0]
+        name = f"b{host.number}"
         sir = domain.network_address + (0x2000 << 48) + host.number
-        tenant = Container(f"{task.name}b", task.ns, sir, host)
+        tenant = Container(name, Namespace(f"{pair.tag}-{name}"), sir, host)
+        tenant.ns.create()
         second.append((ilax, tenant, locator))
-    # Its namespace has a default route already, so the second domain gets a new one.
     try:
         for ilax, tenant, _ in second:
-            tenant.ns = type(tenant.ns)(f"{pair.tag}-{tenant.name}")
-            tenant.ns.create()
             ilax("endpoint", "add", tenant.address, "--netns", tenant.ns.name)
         (first, a, here), (other, b, there) = second
         first("mapping", "add", b.address, "--locator", there)
@@ -159,9 +158,6 @@ def test_two_instances_on_one_uplink(pair: Lab) -> None:
         assert counted["container", "send_forward"] == 3
         counted = Counter(pair.hosts[0].ilax.counters()) - before[1]
         assert counted["container", "send_forward"] == 3
-        # Neither can be reached from the other.
-        assert not probes.ping(a.ns, far.address, wait=0.2)
-        assert not probes.ping(old.ns, b.address, wait=0.2)
     finally:
         for ilax, _, _ in second:
             ilax("down")

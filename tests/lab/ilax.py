@@ -37,7 +37,7 @@ class Ilax:
         self.ns = ns
         self.instance = instance
         self.wrapper = wrapper
-        self.echo: Callable[[str], None] = lambda _: None
+        self.echo: Callable[[str], object] = lambda _: None
 
     def argv(self, *args: object, as_json: bool = False) -> list[str]:
         """The whole command line, without entering the namespace."""

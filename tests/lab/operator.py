@@ -15,14 +15,14 @@ class Options:
     """How the hosts of a lab are set up.
 
     Attributes:
-        xdp: `--xdp`.
+        xdp: `--xdp`; "auto" would leave XDP out on the veth uplinks of a lab.
         tc: `--tc`.
         delivery: of all endpoints.
         extra: further arguments of `up`.
         endpoint_extra: further arguments of `endpoint add`.
     """
 
-    xdp: str = "auto"
+    xdp: str = "native"
     tc: str = "auto"
     delivery: str = "stack"
     extra: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ def bring_up(lab: Lab, options: Options | None = None) -> None:
 
 def placement(containers: Iterable[Container]) -> str:
     """CSV for `mapping import`: where each container lives."""
-    rows = [f"{c.address},{c.host.locator.network_address}" for c in containers]
+    rows = [f"{c.address},{c.host.locator}" for c in containers]
     return "\n".join(["sir,locator", *rows]) + "\n"
 
 
@@ -95,7 +95,7 @@ def rehome(lab: Lab, container: Container, target: Host, options: Options | None
         else:
             host.ilax(
                 *("mapping", "add", container.address),
-                *("--locator", target.locator.network_address),
+                *("--locator", target.locator),
             )
 
     _on_each(one_host, [target, *others])

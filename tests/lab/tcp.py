@@ -17,7 +17,8 @@ from typing import Self
 
 from lab.netns import CommandError, Namespace, run
 
-_BLOCK = 1 << 16
+# Above the largest super-packet, so that one write can fill it.
+_BLOCK = 1 << 18
 _SO_MAX_PACING_RATE = 47
 # Of struct tcp_info in <linux/tcp.h>: eight bytes, then 32-bit numbers.
 _INFO = struct.Struct("=8x24I")
@@ -142,7 +143,7 @@ class Transfer:
             self._errors.append(str(error))
 
     def _send(self) -> None:
-        blocks = [random.Random(n).randbytes(_BLOCK) for n in range(16)]
+        blocks = [random.Random(n).randbytes(_BLOCK) for n in range(8)]
         self._out.connect(self._target)
         number = 0
         while not self._stop.is_set() and (self._total is None or self.sent < self._total):
@@ -161,7 +162,7 @@ class Transfer:
         connection, _ = self._listener.accept()
         with connection:
             connection.settimeout(self._timeout)
-            while block := connection.recv(_BLOCK * 4):
+            while block := connection.recv(_BLOCK):
                 self._hash_in.update(block)
                 self.received += len(block)
                 self._arrivals.append(time.monotonic())

@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -72,7 +73,7 @@ def lab() -> Iterator[Lab]:
         _ip("link", "add", UPLINK, "netns", host, "type", "veth", "peer", "far", "netns", container)
         _ip("-n", host, "link", "set", UPLINK, "up")
         _ip("-n", container, "link", "set", "far", "up")
-        with open(f"/run/netns/{host}") as namespace, netlink.inside(namespace.fileno()):
+        with Path(f"/run/netns/{host}").open() as namespace, netlink.inside(namespace.fileno()):
             yield made
     finally:
         for name in (host, container):

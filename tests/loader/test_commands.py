@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import click
@@ -218,3 +219,47 @@ def test_counters_can_show_what_never_counted(running: Lab) -> None:
     named = {row["reason"] for row in everything}
     reasons = {n.removeprefix("ILAX_").lower() for n in schema.enum("ilax_reason")}
     assert named == reasons - {"reason_count"}
+
+
+def _ip(namespace: str, *arguments: str) -> str:
+    return subprocess.run(
+        ["ip", "-n", namespace, "-6", *arguments], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_routes_of_others_are_left_alone(lab: Lab) -> None:
+    _ip(lab.namespace, "route", "add", SIR_PREFIX, "dev", UPLINK)
+    result = lab.up()
+    assert result.exit_code == CONFLICT
+    assert SIR_PREFIX in str(result.exception)
+    assert "proto 105" not in _ip(lab.namespace, "route")
+    assert SIR_PREFIX in _ip(lab.namespace, "route")
+    assert not (Path("/sys/fs/bpf/ilax") / lab.instance).exists()
+
+
+def test_a_container_keeps_its_own_default_route(running: Lab) -> None:
+    _ip(running.container, "route", "add", "default", "dev", "far")
+    result = running.ilax("endpoint", "add", sir(5), "--netns", running.container)
+    assert result.exit_code == CONFLICT
+    assert "default dev far" in _ip(running.container, "route")
+    assert "il000000000005" not in _ip(running.namespace, "link")
+
+
+def test_down_leaves_the_namespace_as_it_was(lab: Lab) -> None:
+    def state() -> list[str]:
+        what = ("route", "addr", "neigh", "link")
+        text = "".join(_ip(lab.namespace, "-o", kind) for kind in what)
+        # Not of interest: when an address was seen last, and ND of the kernel.
+        return sorted(
+            line.split(" metric")[0].split(" valid_lft")[0]
+            for line in text.splitlines()
+            if "fe80::" not in line or "11a" in line
+        )
+
+    before = state()
+    assert lab.up("--host-address", sir(1)).exit_code == 0
+    assert lab.ilax("endpoint", "add", sir(5), "--netns", lab.container).exit_code == 0
+    assert state() != before
+    assert lab.ilax("down").exit_code == 0
+    assert state() == before
+    assert not (Path("/sys/fs/bpf/ilax") / lab.instance).exists()

@@ -11,6 +11,7 @@ from model import address
 ACTION_LOCAL = 1
 ACTION_FORWARD = 2
 
+PREFIX_END = 0
 PREFIX_SIR = 1
 PREFIX_LOCATOR = 2
 PREFIX_BLOCK = 3
@@ -85,5 +86,10 @@ class Tables:
     devices: frozenset[int] = frozenset()
 
     def classify(self, raw: bytes) -> Prefix | None:
-        """The first row that matches."""
-        return next((row for row in self.prefixes if row.covers(raw)), None)
+        """The first row that matches, of those before the end."""
+        for row in self.prefixes:
+            if row.kind == PREFIX_END:
+                break
+            if row.covers(raw):
+                return row
+        return None

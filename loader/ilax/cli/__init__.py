@@ -14,7 +14,7 @@ import sys
 import click
 
 from ilax.cli.context import Context
-from ilax.errors import IlaxError
+from ilax.errors import IlaxError, PrivilegeError
 from ilax.instance_name import DEFAULT_INSTANCE
 
 # Name of a command: module in this package, and object in it.
@@ -91,7 +91,18 @@ def main() -> None:
     try:
         cli(prog_name="ilax")
     except IlaxError as error:
-        click.echo(f"ilax: {error}", err=True)
-        if error.hint:
-            click.echo(f"      {error.hint}", err=True)
-        sys.exit(error.exit_code)
+        _fail(error)
+    except PermissionError as error:
+        _fail(
+            PrivilegeError(
+                f"cannot read {error.filename}: {error.strerror}; nothing was changed",
+                hint="pins are readable by their owner only: run as root",
+            )
+        )
+
+
+def _fail(error: IlaxError) -> None:
+    click.echo(f"ilax: {error}", err=True)
+    if error.hint:
+        click.echo(f"      {error.hint}", err=True)
+    sys.exit(error.exit_code)

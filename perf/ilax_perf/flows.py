@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hosts on which rates are measured, and the packets that are sent to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+import numpy as np
+
+from ilax import counters, fabric, schema
+from ilax.address import Address, parse, parse_prefix
+from ilax.bpf import Link, Program
+from ilax.instance import Instance
+from ilax.tables import index_key
+from ilax_perf.objects import Loaded, total
+from ilax_perf.sites import REMOTE_SENDER, Count, Site
+from lab.netns import Namespace
+from lab.topology import UPLINK
+
+_TAG = "ilxperf"
+_REMOTE_LOCATOR = parse_prefix("2001:db8:42:2::/64")
+
+
+def _nothing() -> None:
+    """Most flows need no preparation."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One row to be.
+
+    Attributes:
+        name: of the row.
+        ns: where the generator sends.
+        device: out of which.
+        frame: what it sends.
+        count: packets that arrived where they should.
+        prepare: called before each burst.
+    """
+
+    name: str
+    ns: Namespace
+    device: str
+    frame: bytes
+    count: Count
+    prepare: Callable[[], None] = _nothing
+
+
+def _inbound(site: Site, name: str, to: IPv6Address, count: Count) -> Flow:
+    return Flow(name, site.router, site.router_port, site.frame_in(to), count)
+
+
+def _outbound(
+    site: Site, name: str, device: str, count: Count, prepare: Callable[[], None] = _nothing
+) -> Flow:
+    container = site.lab.containers[0]
+    frame = site.frame_out(container, device, REMOTE_SENDER)
+    return Flow(name, container.ns, "eth0", frame, count, prepare)
+
+
+def kernel(stack: ExitStack) -> list[Flow]:
+    """Plain IPv6 routing."""
+    site = stack.enter_context(Site.make(f"{_TAG}k"))
+    device = site.route_plainly()
+    site.accept_frames(device)
+    container = site.lab.containers[0]
+    arrived = site.sink(container.ns, "eth0")
+    left = site.sink(site.router, site.router_port)
+    return [
+        _inbound(site, "rate.kernel_route", container.sir, arrived),
+        _outbound(site, "rate.kernel_route_out", device, left),
+    ]
+
+
+def bare_xdp(stack: ExitStack) -> list[Flow]:
+    """XDP programs that do one thing only, one after the other on the same hook."""
+    site = stack.enter_context(Site.make(f"{_TAG}x"))
+    device = site.route_plainly()
+    container = site.lab.containers[0]
+    arrived = site.sink(container.ns, "eth0", xdp=True)
+    peers = site.peers(device)
+    _fill_endpoints(peers, container.sir)
+    link = site.attach_xdp(site.host.ns, UPLINK, peers.programs["perf_drop"])
+
+    def flow(name: str, program: str, to: IPv6Address, count: Count) -> Flow:
+        base = _inbound(site, name, to, count)
+        prepare = _swap(link, peers.programs[program])
+        return Flow(base.name, base.ns, base.device, base.frame, base.count, prepare)
+
+    def dropped() -> int:
+        return total(peers.maps["perf_count"])
+
+    known, unknown = container.sir, container.sir + 1
+    return [
+        flow("rate.bare_redirect", "perf_redirect", known, arrived),
+        flow("rate.bare_lookup_redirect", "perf_lookup_redirect", known, arrived),
+        flow("rate.bare_drop", "perf_drop", unknown, dropped),
+        flow("rate.bare_lookup_drop", "perf_lookup_drop", unknown, dropped),
+    ]
+
+
+def _swap(link: Link, program: Program) -> Callable[[], None]:
+    return lambda: link.update(program)
+
+
+def _fill_endpoints(peers: Loaded, sir: IPv6Address) -> None:
+    row = np.zeros(1, schema.dtype("ilax_endpoint"))[0]
+    address = Address.from_bytes(sir.packed)
+    row["sir"] = (address.prefix, address.identifier)
+    peers.maps["perf_endpoints"].update(sir.packed, row.tobytes())
+
+
+def bare_tc(stack: ExitStack) -> list[Flow]:
+    """A tc program that redirects every packet into the container's stack."""
+    site = stack.enter_context(Site.make(f"{_TAG}t"))
+    device = site.route_plainly()
+    container = site.lab.containers[0]
+    arrived = site.sink(container.ns, "eth0")
+    program = site.peers(device).programs["perf_redirect_peer"]
+    site.attach_tc(site.host.ns, UPLINK, program)
+    return [_inbound(site, "rate.bare_redirect_peer", container.sir, arrived)]
+
+
+def ilax(stack: ExitStack) -> list[Flow]:
+    """An instance with XDP and one container for each way of delivery."""
+    site = stack.enter_context(Site.make(f"{_TAG}i", containers=3))
+    site.bring_up("stack", "xdp", "xdp", xdp="native")
+    instance = stack.enter_context(Instance.open(site.host.ilax.instance))
+    to_stack, to_xdp, to_both = site.lab.containers
+    return [
+        _inbound(site, "rate.stack_delivery", _wire(instance, to_stack.sir),
+                 site.sink(to_stack.ns, "eth0")),
+        _inbound(site, "rate.xdp_delivery", _wire(instance, to_xdp.sir),
+                 site.sink(to_xdp.ns, "eth0", xdp=True)),
+        _inbound(site, "rate.xdp_delivery_to_stack", _wire(instance, to_both.sir),
+                 site.sink(to_both.ns, "eth0")),
+        _inbound(site, "rate.drop_unknown", _wire(instance, REMOTE_SENDER),
+                 _dropped(instance)),
+    ]  # fmt: skip
+
+
+def ilax_tc(stack: ExitStack) -> list[Flow]:
+    """An instance without XDP, and what its containers send."""
+    site = stack.enter_context(Site.make(f"{_TAG}o"))
+    site.bring_up("stack", xdp="off")
+    site.host.ilax("mapping", "add", REMOTE_SENDER, "--locator", _REMOTE_LOCATOR)
+    instance = stack.enter_context(Instance.open(site.host.ilax.instance))
+    container = site.lab.containers[0]
+    device = site.device_of(container)
+    site.accept_frames(device)
+    arrived = site.sink(container.ns, "eth0")
+    left = site.sink(site.router, site.router_port)
+    next_hop = str(site.lab.plan.router_link_local)
+    return [
+        _inbound(site, "rate.stack_delivery_tc", _wire(instance, container.sir), arrived),
+        _outbound(site, "rate.forward", device, left, _gateway(instance, "::")),
+        _outbound(site, "rate.forward_gateway", device, left, _gateway(instance, next_hop)),
+    ]
+
+
+def _wire(instance: Instance, sir: IPv6Address) -> IPv6Address:
+    return IPv6Address(fabric.read(instance).to_wire(Address.from_bytes(sir.packed)).packed)
+
+
+def _dropped(instance: Instance) -> Count:
+    hook = schema.enum("ilax_hook")["ILAX_HOOK_XDP_INGRESS"]
+    reason = schema.enum("ilax_reason")["ILAX_DROP_UNKNOWN_IDENTIFIER"]
+    return lambda: int(counters.totals(instance)[hook, reason])
+
+
+def _gateway(instance: Instance, text: str) -> Callable[[], None]:
+    gateway = parse(text)
+
+    def write() -> None:
+        row = instance.config.get(index_key(0))
+        assert row is not None
+        changed = row.copy()
+        changed["gateway"] = (gateway.prefix, gateway.identifier)
+        instance.config.put(index_key(0), changed)
+
+    return write
+
+
+# What makes each row.
+SITES: Mapping[Callable[[ExitStack], list[Flow]], tuple[str, ...]] = {
+    kernel: ("rate.kernel_route", "rate.kernel_route_out"),
+    bare_xdp: (
+        *("rate.bare_redirect", "rate.bare_lookup_redirect"),
+        *("rate.bare_drop", "rate.bare_lookup_drop"),
+    ),
+    bare_tc: ("rate.bare_redirect_peer",),
+    ilax: (
+        *("rate.stack_delivery", "rate.xdp_delivery"),
+        *("rate.xdp_delivery_to_stack", "rate.drop_unknown"),
+    ),
+    ilax_tc: ("rate.stack_delivery_tc", "rate.forward", "rate.forward_gateway"),
+}
