@@ -93,7 +93,9 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 	pkt->hop_limit = ip6->hop_limit;
 	addr_load(&pkt->src, &ip6->saddr);
 	addr_load(&pkt->dst, &ip6->daddr);
-	if (cursor + IPV6_HEADER_BYTES + bpf_ntohs(ip6->payload_len) > end)
+	/* Plain numbers: Linux 6.1 refuses a swapped one in pointer arithmetic. */
+	if (pkt->l3_off + IPV6_HEADER_BYTES + bpf_ntohs(ip6->payload_len) >
+	    pkt->len)
 		pkt->len = hook_full_len(ctx);
 	return ILAX_CONTINUE;
 }

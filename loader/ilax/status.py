@@ -37,6 +37,7 @@ class Status:
     Attributes:
         netns: inode number of the namespace it serves.
         xdp: whether an XDP program of ours is attached.
+        tc: "tcx" or "clsact"; filters of clsact are not among the links.
         capacities: rows each table has room for.
     """
 
@@ -50,6 +51,7 @@ class Status:
     cbit: bool
     typed: bool
     xdp: bool
+    tc: str
     links: list[LinkStatus]
     endpoints: int
     capacities: dict[str, int]
@@ -78,6 +80,7 @@ def read(instance: Instance) -> Status:
         cbit=known.cbit,
         typed=known.typed,
         xdp=any(link.link == "xdp_ingress" and link.ifindex for link in links),
+        tc="tcx" if any(link.link == "uplink_ingress" for link in links) else "clsact",
         links=links,
         endpoints=len(keys),
         capacities={

@@ -150,7 +150,7 @@ def _measure_stage(
             candidates[case.name] = stack.enter_context(
                 _runner(case, programs[case.program], keys[case.to])
             )
-        result = medians(candidates, settings.rounds)
+        result = medians(candidates, settings.runs, settings.turns)
     for base in dict.fromkeys(case.base for case in cases):
         if rows.get(base) is None:
             rows.add(base, result[base], NS)

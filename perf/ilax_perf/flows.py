@@ -124,14 +124,14 @@ def bare_tc(stack: ExitStack) -> list[Flow]:
     return [_inbound(site, "rate.bare_redirect_peer", container.sir, arrived)]
 
 
-def ilax(stack: ExitStack) -> list[Flow]:
+def ilax_xdp(stack: ExitStack) -> list[Flow]:
     """An instance with XDP and one container for each way of delivery."""
     site = stack.enter_context(Site.make(f"{_TAG}i", containers=3))
     site.bring_up("stack", "xdp", "xdp", xdp="native")
     instance = stack.enter_context(Instance.open(site.host.ilax.instance))
     to_stack, to_xdp, to_both = site.lab.containers
     return [
-        _inbound(site, "rate.stack_delivery", _wire(instance, to_stack.sir),
+        _inbound(site, "rate.stack_delivery_xdp", _wire(instance, to_stack.sir),
                  site.sink(to_stack.ns, "eth0")),
         _inbound(site, "rate.xdp_delivery", _wire(instance, to_xdp.sir),
                  site.sink(to_xdp.ns, "eth0", xdp=True)),
@@ -142,10 +142,10 @@ def ilax(stack: ExitStack) -> list[Flow]:
     ]  # fmt: skip
 
 
-def ilax_tc(stack: ExitStack) -> list[Flow]:
-    """An instance without XDP, and what its containers send."""
+def ilax(stack: ExitStack) -> list[Flow]:
+    """An instance as `up` makes it by default: on a veth, that is without XDP."""
     site = stack.enter_context(Site.make(f"{_TAG}o"))
-    site.bring_up("stack", xdp="off")
+    site.bring_up("stack", xdp="auto")
     site.host.ilax("mapping", "add", REMOTE_SENDER, "--locator", _REMOTE_LOCATOR)
     instance = stack.enter_context(Instance.open(site.host.ilax.instance))
     container = site.lab.containers[0]
@@ -155,7 +155,7 @@ def ilax_tc(stack: ExitStack) -> list[Flow]:
     left = site.sink(site.router, site.router_port)
     next_hop = str(site.lab.plan.router_link_local)
     return [
-        _inbound(site, "rate.stack_delivery_tc", _wire(instance, container.sir), arrived),
+        _inbound(site, "rate.stack_delivery", _wire(instance, container.sir), arrived),
         _outbound(site, "rate.forward", device, left, _gateway(instance, "::")),
         _outbound(site, "rate.forward_gateway", device, left, _gateway(instance, next_hop)),
     ]
@@ -192,9 +192,9 @@ SITES: Mapping[Callable[[ExitStack], list[Flow]], tuple[str, ...]] = {
         *("rate.bare_drop", "rate.bare_lookup_drop"),
     ),
     bare_tc: ("rate.bare_redirect_peer",),
-    ilax: (
-        *("rate.stack_delivery", "rate.xdp_delivery"),
+    ilax_xdp: (
+        *("rate.stack_delivery_xdp", "rate.xdp_delivery"),
         *("rate.xdp_delivery_to_stack", "rate.drop_unknown"),
     ),
-    ilax_tc: ("rate.stack_delivery_tc", "rate.forward", "rate.forward_gateway"),
+    ilax: ("rate.stack_delivery", "rate.forward", "rate.forward_gateway"),
 }

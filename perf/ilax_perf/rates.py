@@ -26,7 +26,7 @@ _COMPARED: dict[str, str | None] = {
     "rate.kernel_route": None,
     "rate.bare_redirect_peer": "rate.kernel_route",
     "rate.stack_delivery": "rate.kernel_route",
-    "rate.stack_delivery_tc": "rate.kernel_route",
+    "rate.stack_delivery_xdp": "rate.kernel_route",
     "rate.xdp_delivery_to_stack": "rate.kernel_route",
     "rate.bare_redirect": None,
     "rate.bare_lookup_redirect": "rate.bare_redirect",
@@ -39,11 +39,11 @@ _COMPARED: dict[str, str | None] = {
     "rate.forward_gateway": "rate.kernel_route_out",
 }
 
-# Rows that explain another one: what is left when all of ilax is taken away,
-# but for the one step that it cannot do without.
+# Rows that explain another one; the first of them is what is left when all of
+# ilax is taken away, but for the one step that it cannot do without.
 _STEPS: dict[str, tuple[str, ...]] = {
     "rate.stack_delivery": (
-        *("rate.bare_redirect_peer", "rate.stack_delivery_tc"),
+        *("rate.bare_redirect_peer", "rate.stack_delivery_xdp"),
         "rate.xdp_delivery_to_stack",
     ),
     "rate.xdp_delivery": ("rate.bare_lookup_redirect",),
@@ -60,19 +60,21 @@ def measure(rows: Rows, settings: Settings) -> None:
         return
     with ExitStack() as stack:
         settings.progress("rate.*: hosts are built")
-        flows = {
+        built = {
             flow.name: flow
             for build, names in SITES.items()
             if wanted.intersection(names)
             for flow in build(stack)
-            if flow.name in wanted
         }
+        # Rows that are compared take their turns one right after the other.
+        flows = {name: built[name] for name in _COMPARED if name in wanted}
         generator = stack.enter_context(Generator.make())
         stack.enter_context(one_core(settings.cpu))
         settings.progress(f"rate.*: {len(flows)} rows take turns")
         cost = medians(
             {name: partial(_burst, generator, flow) for name, flow in flows.items()},
-            settings.rounds,
+            settings.runs,
+            settings.turns,
         )
         for name, base in _COMPARED.items():
             if name in cost:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How things are measured: one core, many short rounds, medians.
+"""How things are measured: one core, many short turns, medians.
 
-The machine may be shared. All candidates take turns in short rounds, so that
-whatever else runs hits them alike, and the median of the rounds is reported.
-Ratios are worth more than values.
+The machine may be shared. All candidates take turns, so that whatever else runs
+hits them alike. Ratios are worth more than values.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 _MOST_URGENT = -20
@@ -24,7 +23,7 @@ class Settings:
     """How long to measure.
 
     Attributes:
-        runs: repetitions of long measurements.
+        runs: samples of each row; the median is reported.
         quick: shorter and rougher, to see whether everything works.
         cpu: where packets are processed.
         wanted: whether a row of this name is asked for.
@@ -38,13 +37,9 @@ class Settings:
     progress: Progress
 
     @property
-    def rounds(self) -> int:
-        """Repetitions of measurements that take milliseconds."""
-        return self.runs if self.quick else 5 * self.runs
-
-    def any_wanted(self, names: Sequence[str]) -> bool:
-        """Whether one of several rows is asked for."""
-        return any(map(self.wanted, names))
+    def turns(self) -> int:
+        """Measurements of milliseconds that make one sample."""
+        return 1 if self.quick else 5
 
 
 def last_cpu() -> int:
@@ -68,20 +63,32 @@ def one_core(cpu: int) -> Iterator[None]:
         os.setpriority(os.PRIO_PROCESS, 0, priority)
 
 
-def medians(candidates: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+def medians(
+    candidates: Mapping[str, Callable[[], float]], runs: int, turns: int = 1
+) -> dict[str, float]:
     """Let the candidates take turns.
+
+    Whatever shares the core's caches and pipelines comes and goes within seconds
+    and slows everything down by a third. So the turns are short, and each run is
+    the mean of several of them: a mixture that is the same for all candidates.
 
     Args:
         candidates: each call measures once and returns the value.
-        rounds: turns for each, after one that does not count.
+        runs: samples of each candidate.
+        turns: calls for one sample. One more call comes first and does not count.
 
     Returns:
-        Median of each candidate.
+        Median of the samples of each candidate.
     """
     samples: dict[str, list[float]] = {name: [] for name in candidates}
-    for turn in range(rounds + 1):
+    for measure in candidates.values():
+        measure()
+    for _ in range(runs * turns):
         for name, measure in candidates.items():
-            value = measure()
-            if turn:
-                samples[name].append(value)
-    return {name: statistics.median(values) for name, values in samples.items()}
+            samples[name].append(measure())
+    return {
+        name: statistics.median(
+            statistics.fmean(values[at : at + turns]) for at in range(0, len(values), turns)
+        )
+        for name, values in samples.items()
+    }

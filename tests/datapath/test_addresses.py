@@ -22,7 +22,8 @@ from ilax import address as product
 from model import Hook, Mapping
 from model import address as model
 
-CASES = int(os.environ.get("ILAX_CASES", "250"))
+# For each combination of hook and SIR domain.
+CASES = max(int(os.environ.get("ILAX_CASES", "1000")) // 4, 1)
 SIR = model.address("2001:db8:5a5a:1:2000:7:a1b2:c3d4")
 LOCATOR = model.upper("2001:db8:42:7::")
 EDGES = (0x0001, 0x7FFF, 0x8000, 0xEFFF, 0xF000, 0xFFFE, 0xFFFF)

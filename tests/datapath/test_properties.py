@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random packets: the shipped programs do what the model does, to the byte.
 
-ILAX_CASES says how many cases each property is tried with.
+ILAX_CASES says how many cases each property is tried with, all hooks together.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from datapath.world import Packet, World, verdict_code
 from ilax import schema
 from model import Hook, Mapping, checksum, process
 
-CASES = int(os.environ.get("ILAX_CASES", "250"))
+CASES = int(os.environ.get("ILAX_CASES", "1000")) // len(Hook)
 
 # The world is the same for all cases on purpose: it keeps nothing of a packet
 # but counters, and those are read before and after.
 cases = settings(
-    max_examples=CASES,
+    max_examples=max(CASES, 1),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

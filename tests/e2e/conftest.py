@@ -15,8 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lab import operator
 from lab.cleanup import PREFIX, unwinding_signals
+from lab.ilax import Ilax, environment
 from lab.operator import Options
 from lab.topology import Lab, Plan
+from lab.warm import WarmRunner
 
 # How packets can be handled; the main job has to look the same in all of them.
 MODES = {
@@ -37,9 +39,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _signals() -> Iterator[None]:
+def _session() -> Iterator[None]:
+    """Signals clean up, and commands start quickly."""
     with unwinding_signals():
-        yield
+        Ilax.runner = WarmRunner(environment())
+        try:
+            yield
+        finally:
+            Ilax.runner.close()
+            Ilax.runner = None
 
 
 def _tag() -> str:
@@ -60,7 +68,7 @@ def options(mode: str) -> Options:
 @pytest.fixture(scope="session")
 def fabric(options: Options) -> Iterator[Lab]:
     """Three hosts, six tasks, everything up, in one mode. Tests leave it as it was."""
-    with Lab.make(_tag(), Plan(wire_checksums=options.delivery == "xdp")) as lab:
+    with Lab.make(_tag()) as lab:
         operator.bring_up(lab, options)
         yield lab
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 
 import pytest
@@ -118,6 +119,20 @@ def test_one_packet_on_the_wire(fabric: Lab) -> None:
     assert sent.packet[:7] == wire.packet[:7] == received.packet[:7]
 
 
+@pytest.mark.parametrize("target", [1, 2], ids=["same-host", "different-hosts"])
+def test_a_closed_port_is_reported(fabric: Lab, target: int) -> None:
+    """The error quotes the packet; the sender's kernel has to find its socket by that."""
+    a, b = fabric.containers[0], fabric.containers[target]
+    with a.ns.entered():
+        sender = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    with sender:
+        sender.settimeout(10)
+        sender.connect((b.address, 9))
+        sender.send(b"anybody?")
+        with pytest.raises(ConnectionRefusedError):
+            sender.recv(1)
+
+
 def test_a_spoofed_source_is_refused(fabric: Lab) -> None:
     cheat, claimed, target = fabric.containers[:3]
     ilax = cheat.host.ilax
@@ -200,8 +215,8 @@ def test_a_task_moves_while_others_talk_to_it(fabric: Lab, options: Options) -> 
         lost = found.udp.lost
         assert len(lost) == lost[-1] - lost[0] + 1
         assert lost[-1] < found.udp.sent - 1
-        # Every packet that did not arrive was counted, with a reason.
-        assert sum(found.drops.values()) >= len(lost) - found.udp.refused
+        # What did not arrive was counted, with a reason, unless it was on its last step.
+        assert found.lost_unseen <= 16
         assert set(found.drops) <= {"drop_unknown_identifier", "drop_no_mapping", "drop_no_device"}
         hops = probes.traceroute(peer.ns, task.address)
         assert hops[2:] == [str(target.address), task.address]

@@ -30,10 +30,6 @@ from lab.wait import until
     ids=["native-stack", "native-xdp", "tcx", "clsact"],
 )
 def test_up_under_load_loses_nothing(bare: Lab, options: Options) -> None:
-    if options.delivery == "xdp":
-        for host in bare.hosts:
-            host.ns.run("ethtool", "-K", UPLINK, "tx", "off")
-            bare.router.run("ethtool", "-K", host.router_port, "tx", "off")
     operator.bring_up(bare, options)
     a, same, b, _ = bare.containers
     programs = {host.name: _programs(host) for host in bare.hosts}

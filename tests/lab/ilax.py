@@ -17,8 +17,9 @@ from ilax import counters as kernel_counters
 from ilax.events import Event, reader
 from ilax.instance import Instance
 from lab.netns import CommandError, Namespace
+from lab.warm import WarmRunner
 
-_LOADER = Path(__file__).parents[2] / "loader"
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Ilax:
@@ -30,8 +31,12 @@ class Ilax:
         wrapper: command line in front of it, such as `("setpriv", ...)`.
 
     Attributes:
+        runner: runs commands that have no wrapper, if set for all of the class;
+            else each one is a program that starts.
         echo: is told every command before it runs, as people would type it.
     """
+
+    runner: WarmRunner | None = None
 
     def __init__(self, ns: Namespace, instance: str, wrapper: tuple[str, ...] = ()) -> None:
         self.ns = ns
@@ -39,18 +44,22 @@ class Ilax:
         self.wrapper = wrapper
         self.echo: Callable[[str], object] = lambda _: None
 
-    def argv(self, *args: object, as_json: bool = False) -> list[str]:
-        """The whole command line, without entering the namespace."""
-        options = ["--instance", self.instance, *(["--json"] if as_json else [])]
-        return [*self.wrapper, sys.executable, "-m", "ilax", *options, *map(str, args)]
-
     def try_(
         self, *args: object, text_in: str | None = None, as_json: bool = False, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run it; the caller looks at the exit code."""
-        argv = self.argv(*args, as_json=as_json)
         self.echo(" ".join(["ilax", *map(str, args)]))
-        return self.ns.run(*argv, check=False, text_in=text_in, env=environment(), timeout=timeout)
+        options = ["--instance", self.instance, *(["--json"] if as_json else [])]
+        arguments = [*options, *map(str, args)]
+        if self.runner is not None and not self.wrapper:
+            return self.runner.run(self.ns.path, arguments, text_in, timeout)
+        return self.ns.run(
+            *(*self.wrapper, sys.executable, "-m", "ilax", *arguments),
+            check=False,
+            text_in=text_in,
+            env=environment(),
+            timeout=timeout,
+        )
 
     def __call__(self, *args: object, text_in: str | None = None) -> str:
         """Run it and return its output.
@@ -114,6 +123,10 @@ class Ilax:
 
 
 def environment() -> dict[str, str]:
-    """Environment in which `python -m ilax` finds this source tree."""
-    paths = [str(_LOADER), *filter(None, [os.environ.get("PYTHONPATH")])]
+    """Environment in which Python finds `ilax` and `lab` of this source tree."""
+    paths = [
+        str(_ROOT / "loader"),
+        str(_ROOT / "tests"),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]
     return {"PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1"}

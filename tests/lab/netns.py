@@ -124,11 +124,11 @@ class Namespace:
             Path("/proc/thread-self/ns/net").open() as home,
             self.path.open() as there,
         ):
-            _setns(there.fileno())
+            enter(there.fileno())
             try:
                 yield
             finally:
-                _setns(home.fileno())
+                enter(home.fileno())
 
     def sysctl(self, key: str, value: int | str) -> None:
         """Set a value below /proc/sys/net, with its name in dots."""
@@ -184,7 +184,8 @@ class Namespace:
         until(lambda: self.listens(port), f"a listener on port {port} in {self.name}")
 
 
-def _setns(fd: int) -> None:
+def enter(fd: int) -> None:
+    """Put this thread into the network namespace of an open file."""
     if _libc.setns(fd, _CLONE_NEWNET):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

@@ -63,6 +63,8 @@ def bring_up(lab: Lab, options: Options | None = None) -> None:
         for container in host.containers:
             host.ilax(*add_arguments(container, options))
 
+    if options is not None and options.delivery == "xdp":
+        lab.complete_checksums()
     _on_each(one_host, lab.hosts)
     publish(lab)
 

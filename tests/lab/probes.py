@@ -48,7 +48,7 @@ def must_ping(
 def ping_pairs(pairs: list[tuple[Namespace, str]]) -> list[bool]:
     """One echo request for each pair of sender and destination, several at a time."""
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(lambda pair: ping(*pair), pairs))
+        return list(pool.map(lambda pair: ping(*pair, wait=5), pairs))
 
 
 def traceroute(ns: Namespace, destination: str, *, method: str = "udp") -> list[str]:

@@ -160,6 +160,15 @@ class MoveReport:
     drops: Counter[str]
     bytes_after: int
 
+    @property
+    def lost_unseen(self) -> int:
+        """UDP packets that ilax did not drop and the sender's kernel did not refuse.
+
+        They had been delivered, and died with the device's queue.
+        """
+        seen = self.drops.total() + self.udp.refused
+        return max(0, len(self.udp.lost) - seen)
+
 
 def move_under_load(
     lab: Lab,

@@ -43,9 +43,6 @@ class Plan:
         mtu: of all links, in bytes.
         hosts: number of hosts.
         containers: number of containers on each host.
-        wire_checksums: transport checksums are filled in before a packet leaves
-            for the underlay, as on a real wire. veth leaves them out, and XDP
-            redirection forgets that they are missing.
     """
 
     sir_prefix: IPv6Network = _SIR_PREFIX
@@ -54,7 +51,6 @@ class Plan:
     mtu: int = 1500
     hosts: int = 3
     containers: int = 2
-    wire_checksums: bool = False
 
     def locator(self, host: int) -> IPv6Network:
         """/64 of a host, which counts from 1."""
@@ -176,8 +172,6 @@ class Lab:
         ):
             # Off by default on veth; real cards have it on.
             end.run("ethtool", "-K", device, "gro", "on")
-            if plan.wire_checksums:
-                end.run("ethtool", "-K", device, "tx", "off")
             end.ip("address", "add", f"{address}/64", "dev", device, "nodad")
             end.ip("link", "set", device, "up")
         ns.ip("-6", "route", "add", "default", "via", other, "dev", UPLINK)
@@ -185,6 +179,15 @@ class Lab:
             *("-6", "route", "add", str(host.locator)),
             *("via", own, "dev", host.router_port),
         )
+
+    def complete_checksums(self) -> None:
+        """Transport checksums are filled in before a packet leaves, as on a real wire.
+
+        veth leaves that to the receiver, and XDP redirection forgets it.
+        """
+        for host in self.hosts:
+            host.ns.run("ethtool", "-K", UPLINK, "tx", "off")
+            self.router.run("ethtool", "-K", host.router_port, "tx", "off")
 
     def _add_container(self, host: Host) -> None:
         number = len(self.containers) + 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ilax.bpf import Link, Map, Program
 from lab.netns import FOLDER, Namespace, run
 from lab.topology import Lab
 from lab.wait import until
@@ -37,15 +38,19 @@ class Traces:
 
     def add(self, pins: Path) -> None:
         """Remember what is pinned below a folder."""
-        for kind, folder in (("map", "maps"), ("prog", "programs"), ("link", "links")):
-            found = self.objects.setdefault(kind, set())
-            for path in pins.glob(f"v*/{folder}/*"):
-                found.add(int(_bpftool(kind, "show", "pinned", str(path))["id"]))
-            if kind == "link":
-                # Programs of links are pinned as well, unless an upgrade has failed.
-                self.objects["prog"] |= {
-                    int(row["prog_id"]) for row in _bpftool("link", "show") if row["id"] in found
-                }
+        for kind in ("map", "prog", "link"):
+            self.objects.setdefault(kind, set())
+        for path in pins.glob("v*/maps/*"):
+            with Map.open_pinned(path) as pinned_map:
+                self.objects["map"].add(pinned_map.id)
+        for path in pins.glob("v*/programs/*"):
+            with Program.open_pinned(path) as program:
+                self.objects["prog"].add(program.id)
+        for path in pins.glob("v*/links/*"):
+            with Link.open_pinned(path) as link:
+                self.objects["link"].add(link.info().id)
+                # Pinned as well, unless an upgrade has failed.
+                self.objects["prog"].add(link.info().program_id)
 
     def alive(self) -> list[str]:
         """Which of the objects still exist."""

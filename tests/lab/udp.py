@@ -125,18 +125,17 @@ class NumberedStream:
         )
 
     def _send(self) -> None:
-        start = time.monotonic()
+        due = time.monotonic()
         while not self._stop.is_set():
-            number = self._sent
-            packet = _HEADER.pack(number, time.monotonic_ns()) + self._filler
+            packet = _HEADER.pack(self._sent, time.monotonic_ns()) + self._filler
             try:
                 self._out.sendto(packet, self._target)
             except OSError:
                 self._refused += 1
             self._sent += 1
-            ahead = start + self._sent * self._interval - time.monotonic()
-            if ahead > 0:
-                time.sleep(ahead)
+            # What a busy machine has delayed is not sent in a burst afterwards.
+            due = max(due + self._interval, time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
 
     def _receive(self) -> None:
         """Until all has arrived, or nothing does any more after the last was sent."""

@@ -33,6 +33,7 @@ def status(context: Context) -> None:
         ("blocks", ", ".join(found.blocks) or "none"),
         ("mode", f"{'C-bit' if found.cbit else 'auto'}, {'typed' if found.typed else 'untyped'}"),
         ("XDP", "attached" if found.xdp else "not attached: tc does the whole job"),
+        ("tc", found.tc),
         ("endpoints", f"{found.endpoints} of {found.capacities['ilax_endpoints']}"),
         ("mappings", f"room for {found.capacities['ilax_mappings']}"),
     ]
