@@ -5,6 +5,7 @@
 
 #include <linux/errno.h>
 #include <linux/if_packet.h>
+#include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/pkt_cls.h>
 #include <linux/socket.h>
@@ -98,6 +99,23 @@ static __always_inline void hook_sum_changed(hook_ctx *ctx, __u16 old,
 }
 
 /*
+ * A super-packet beyond 64 KiB (BIG TCP) carries a hop-by-hop header that goes
+ * away when it is cut into segments; the kernel's own check counts it in, and
+ * full segments look 8 bytes too long.
+ */
+static __always_inline bool big_tcp_fits(hook_ctx *ctx,
+					 const struct ilax_packet *pkt,
+					 __u32 mtu)
+{
+	__u8 doff; /* upper half: the TCP header's length in words */
+
+	if (hook_load(ctx, pkt->l3_off + IPV6_HEADER_BYTES + 8 + 12, &doff,
+		      sizeof(doff)))
+		return false;
+	return IPV6_HEADER_BYTES + (doff >> 4) * 4 + ctx->gso_size <= mtu;
+}
+
+/*
  * A super-packet is cut into segments on the way, so its own length says
  * nothing; the kernel knows its segments.
  */
@@ -105,12 +123,15 @@ static __always_inline bool hook_fits(hook_ctx *ctx,
 				      const struct ilax_packet *pkt, __u32 mtu,
 				      __u32 ifindex)
 {
+	__u32 len = pkt->len - pkt->l3_off;
 	__u32 unused = 0;
 
-	if (pkt->len - pkt->l3_off <= mtu)
+	if (len <= mtu)
 		return true;
 	if (!ctx->gso_size)
 		return false;
+	if (len > IPV6_HEADER_BYTES + 0xffff && pkt->nexthdr == IPPROTO_HOPOPTS)
+		return big_tcp_fits(ctx, pkt, mtu);
 	return !bpf_check_mtu(ctx, ifindex, &unused, 0, BPF_MTU_CHK_SEGS);
 }
 

@@ -100,8 +100,10 @@ def up(instance: str, options: UpOptions) -> UpResult:
             if others:
                 # Instance.open() says which contract that is.
                 Instance.open(instance).close()
-            pins.create()
             undo.callback(pins.remove)
+        # Also for a second `up`: a killed `down` may have taken folders away.
+        pins.create()
+        if fresh:
             _make_maps(pins, options)
         with Instance.open(instance) as opened:
             if not fresh:

@@ -107,6 +107,16 @@ CASES = (
 )
 
 
+# Rows that explain another one.
+_STEPS = {
+    "cost.xdp_hit_1k": {
+        "cost.xdp_foreign": "parsing, a lookup that finds nothing, all prefixes, counting",
+        "cost.xdp_hit_1": "all of it, with everything in the nearest cache",
+        "cost.xdp_redirect_1k": "without the room for metadata, with a redirect",
+    }
+}
+
+
 def measure(rows: Rows, settings: Settings) -> None:
     """Measure all cost rows that are asked for."""
     wanted = [case for case in CASES if settings.wanted(case.name)]
@@ -118,6 +128,12 @@ def measure(rows: Rows, settings: Settings) -> None:
             cases = list(group)
             settings.progress(", ".join(case.name for case in cases))
             _measure_stage(rows, settings, ilax.programs, cases, _keys(people, stage))
+    for name in filter(rows.missed, _STEPS):
+        rows.reasons[name] = [
+            f"{row.value:6.1f} ns  {step}: {what}"
+            for step, what in _STEPS[name].items()
+            if (row := rows.get(step))
+        ]
 
 
 def _keys(people: Population, stage: Stage) -> dict[str, Addresses]:

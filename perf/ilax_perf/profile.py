@@ -38,10 +38,11 @@ def sample(action: Callable[[], object], *, command: str | None = None) -> Share
         data = Path(folder, "perf.data")
         whom = ["--all-cpus"] if command else ["--pid", str(os.getpid())]
         recorder = subprocess.Popen(
-            ["perf", "record", "-e", "cpu-clock", "-F", str(_FREQUENCY), *whom, "-o", str(data),
-             "--", "sleep", "600"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            ["perf", "record", "-e", "cpu-clock", "-F", str(_FREQUENCY), *whom, "-o", str(data)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             action()
         finally:

@@ -25,7 +25,7 @@ from lab.topology import UPLINK, Lab, Plan, attach_plainly
 
 _TOOL = "iperf3"
 _PORT = 5201
-_SECONDS = 1.0
+_SECONDS = 1  # iperf3 takes whole ones only, and 0 for ever
 # The default may be one that paces by timers, which would measure those.
 _CONGESTION_CONTROL = "cubic"
 
@@ -69,10 +69,9 @@ def measure(rows: Rows, settings: Settings) -> None:
         settings.progress("tcp.*: hosts are built")
         variants = [v for v in _VARIANTS if v.name in names]
         labs = {v.name: _build(v, stack) for v in variants}
-        seconds = 0.5 if settings.quick else _SECONDS
         settings.progress(f"tcp.*: {len(labs)} rows take turns")
         result = medians(
-            {name: partial(_stream, lab, seconds, settings) for name, lab in labs.items()},
+            {name: partial(_stream, lab, settings) for name, lab in labs.items()},
             settings.runs,
             1 if settings.quick else 2,
         )
@@ -123,7 +122,7 @@ def _occupy_uplinks(lab: Lab, stack: ExitStack) -> None:
             stack.enter_context(Link.xdp(program, host.ns.ifindex(UPLINK)))
 
 
-def _stream(lab: Lab, seconds: float, settings: Settings) -> float:
+def _stream(lab: Lab, settings: Settings) -> float:
     """Gbit/s that arrived.
 
     Raises:
@@ -137,10 +136,10 @@ def _stream(lab: Lab, seconds: float, settings: Settings) -> float:
         done = client.ns.run(
             *_alone_on(settings.cpu),
             *(_TOOL, "--json", "--client", server.address, "--port", str(_PORT)),
-            *("--time", f"{seconds:g}", "--connect-timeout", "3000"),
+            *("--time", str(_SECONDS), "--connect-timeout", "3000"),
             *("--congestion", _CONGESTION_CONTROL),
             check=False,
-            timeout=seconds + 15,
+            timeout=_SECONDS + 15,
         )
         answer = json.loads(done.stdout or "{}")
         if done.returncode or "error" in answer:
@@ -159,9 +158,7 @@ def _explain(labs: dict[str, Lab], settings: Settings) -> list[str]:
 
     def sampled(name: str) -> tuple[profile.Shares, float]:
         rates: list[float] = []
-        shares = profile.sample(
-            lambda: rates.append(_stream(labs[name], _SECONDS, settings)), command=_TOOL
-        )
+        shares = profile.sample(lambda: rates.append(_stream(labs[name], settings)), command=_TOOL)
         return shares, 2 * 1000 / rates[0]
 
     base = "tcp.kernel_route"

@@ -44,6 +44,7 @@ class WarmRunner:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "lab.warm", str(other.fileno())],
                 pass_fds=[other.fileno()],
+                start_new_session=True,
                 env={**os.environ, **env, "OPENBLAS_NUM_THREADS": "1"},
             )
 
