@@ -66,9 +66,16 @@ class PinFolder:
         fresh.rename(self.programs / name)
 
     def remove(self) -> None:
-        """Remove everything of this instance and version; links let go last."""
-        for folder in (self.links, self.programs, self.maps, self.maps_new):
+        """Remove everything of this instance and version; links let go first.
+
+        The folder of maps disappears as it came, by one rename, so that a crash
+        leaves a whole instance or none.
+        """
+        for folder in (self.links, self.programs, self.maps_new):
             remove_folder(folder)
+        if self.maps.is_dir():
+            self.maps.rename(self.maps_new)
+            remove_folder(self.maps_new)
         for folder in (self.version, self.base, self.root):
             with contextlib.suppress(OSError):
                 folder.rmdir()
