@@ -43,7 +43,8 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 	end = hook_data_end(ctx);
 	if ((void *)(eth + 1) > end)
 		return ILAX_PASS_NOT_IPV6;
-	proto = eth->h_proto;
+	/* <linux/if_ether.h> packs the struct, which makes two loads of this */
+	proto = *(const __be16 *)((void *)eth + 2 * ETH_ALEN);
 	cursor = eth + 1;
 
 	if (proto == bpf_htons(ETH_P_IPV6)) {

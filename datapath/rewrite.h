@@ -19,7 +19,7 @@ static __always_inline int ilax_rewrite(hook_ctx *ctx,
 	/* At most 22; the mask tells the verifier what it has forgotten. */
 	__u32 off = pkt->l3_off & 31;
 	struct ipv6hdr *ip6;
-	__u16 *word, old;
+	__u16 *word, old, new;
 
 	/* parse() has seen these bytes, but a helper may have moved them. */
 	hook_pull(ctx, off + IPV6_HEADER_BYTES);
@@ -32,11 +32,16 @@ static __always_inline int ilax_rewrite(hook_ctx *ctx,
 		return ILAX_DROP_REWRITE;
 	addr_store(&ip6->daddr, dst);
 	if (hop) {
-		/* next header and hop limit make one word of the sum */
+		/*
+		 * Next header and hop limit make one word of the sum. They are
+		 * read and written as one: a word read back over a byte just
+		 * written stalls the CPU for longer than all the rest takes.
+		 */
 		word = (__u16 *)&ip6->nexthdr;
 		old = *word;
-		ip6->hop_limit--;
-		hook_sum_changed(ctx, old, *word);
+		new = bpf_htons(bpf_ntohs(old) - 1);
+		*word = new;
+		hook_sum_changed(ctx, old, new);
 	}
 	return ILAX_CONTINUE;
 }

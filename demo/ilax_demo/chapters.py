@@ -154,7 +154,7 @@ def refusals(report: Report, lab: Lab) -> None:
     report.check(
         "spoof.refused",
         not arrived,
-        arrived,
+        f"{int(arrived)} of 1 arrived",
         f"{cheat.name} sends as {claimed.name} to {target.name}: nothing arrives",
     )
     report.check(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 _MOST_URGENT = -20
@@ -38,8 +38,8 @@ class Settings:
 
     @property
     def turns(self) -> int:
-        """Measurements of milliseconds that make one sample."""
-        return 1 if self.quick else 5
+        """Measurements of which the best one is a sample."""
+        return 2 if self.quick else 8
 
 
 def last_cpu() -> int:
@@ -64,18 +64,22 @@ def one_core(cpu: int) -> Iterator[None]:
 
 
 def medians(
-    candidates: Mapping[str, Callable[[], float]], runs: int, turns: int = 1
+    candidates: Mapping[str, Callable[[], float]],
+    runs: int,
+    turns: int,
+    best: Callable[[Sequence[float]], float] = min,
 ) -> dict[str, float]:
     """Let the candidates take turns.
 
-    Whatever shares the core's caches and pipelines comes and goes within seconds
-    and slows everything down by a third. So the turns are short, and each run is
-    the mean of several of them: a mixture that is the same for all candidates.
+    What shares the core's caches and pipelines with us comes and goes within
+    seconds and makes everything up to a half slower, never faster. So the turns
+    are short, and of several turns the best one is the sample.
 
     Args:
         candidates: each call measures once and returns the value.
         runs: samples of each candidate.
         turns: calls for one sample. One more call comes first and does not count.
+        best: `min` for times, `max` for rates.
 
     Returns:
         Median of the samples of each candidate.
@@ -83,12 +87,11 @@ def medians(
     samples: dict[str, list[float]] = {name: [] for name in candidates}
     for measure in candidates.values():
         measure()
-    for _ in range(runs * turns):
-        for name, measure in candidates.items():
-            samples[name].append(measure())
-    return {
-        name: statistics.median(
-            statistics.fmean(values[at : at + turns]) for at in range(0, len(values), turns)
-        )
-        for name, values in samples.items()
-    }
+    for _ in range(runs):
+        values: dict[str, list[float]] = {name: [] for name in candidates}
+        for _ in range(turns):
+            for name, measure in candidates.items():
+                values[name].append(measure())
+        for name, sample in values.items():
+            samples[name].append(best(sample))
+    return {name: statistics.median(sample) for name, sample in samples.items()}

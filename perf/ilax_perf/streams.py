@@ -74,6 +74,7 @@ def measure(rows: Rows, settings: Settings) -> None:
             {name: partial(_stream, lab, settings) for name, lab in labs.items()},
             settings.runs,
             1 if settings.quick else 2,
+            max,
         )
         for variant in variants:
             rows.add(variant.name, result[variant.name], GBITS, variant.of)
