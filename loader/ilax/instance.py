@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from ilax import schema
 from ilax.bpf import Map
+from ilax.bpf.handle import Closing
 from ilax.errors import ConflictError, LayoutError, NotFoundError
 from ilax.instance_name import DEFAULT_INSTANCE
 from ilax.layout_check import check_abi_row, check_maps
@@ -35,7 +35,7 @@ def own_netns() -> int:
     return Path("/proc/self/ns/net").stat().st_ino
 
 
-class Instance:
+class Instance(Closing):
     """The maps of one instance, open and of the right layout.
 
     Use `Instance.open()`. Attributes are tables, named as the maps are without
@@ -102,14 +102,3 @@ class Instance:
     def close(self) -> None:
         """Close all maps."""
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -12,7 +12,26 @@ from ilax import _libbpf
 from ilax.errors import NotFoundError, check_system_call
 
 
-class Handle:
+class Closing:
+    """A context manager that closes itself."""
+
+    def close(self) -> None:
+        """Let go of what is owned. Closing twice is harmless."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Handle(Closing):
     """Owns one file descriptor.
 
     Closing it drops this process's reference; a pin keeps the object alive.
@@ -36,17 +55,6 @@ class Handle:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def pin(self, path: Path) -> None:
         """Pin to `path`, which must not exist.

@@ -6,11 +6,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from ilax import _libbpf
 from ilax.bpf.btf import Btf
+from ilax.bpf.handle import Closing
 from ilax.bpf.map import Map
 from ilax.bpf.program import Program
 from ilax.errors import SystemCallError, VerifierError
@@ -109,7 +109,7 @@ class ObjectProgram:
         return Program(os.dup(fd))
 
 
-class Object:
+class Object(Closing):
     """An open object file.
 
     Opening reads it; `load()` creates its maps and loads its programs. Between
@@ -175,17 +175,6 @@ class Object:
             _libbpf.lib.bpf_object__close(self._handle)
             self._handle = None
             self.maps, self.programs = {}, {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _walk(self, following: Callable[[int | None, int | None], int | None]) -> Iterator[int]:
         item = following(self._handle, None)

@@ -6,17 +6,16 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from ilax import _libbpf
+from ilax.bpf.handle import Closing
 from ilax.bpf.map import Map
 from ilax.errors import SystemCallError, check_system_call
 
 _log = logging.getLogger(__name__)
 
 
-class RingBuffer:
+class RingBuffer(Closing):
     """Reads events of a ring-buffer map. One reader at a time sees each event.
 
     Args:
@@ -50,17 +49,6 @@ class RingBuffer:
         if self._handle:
             _libbpf.lib.ring_buffer__free(self._handle)
             self._handle = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _on_event(self, _context: int | None, data: int, size: int) -> int:
         try:
