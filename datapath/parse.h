@@ -70,7 +70,8 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 		pkt->l3_off = ETH_HLEN + pkt->tags * VLAN_TAG_BYTES;
 		if (proto != bpf_htons(ETH_P_IPV6)) {
 			pkt->len = hook_full_len(ctx);
-			return ILAX_PASS_NOT_IPV6;
+			return ethertype_is_vlan(proto) ? ILAX_PASS_MANY_TAGS :
+							  ILAX_PASS_NOT_IPV6;
 		}
 	} else {
 		pkt->len = hook_full_len(ctx);

@@ -236,6 +236,7 @@ enum ilax_reason {
 	ILAX_PASS_NO_METADATA = 8, /* no room for metadata: tc does the job */
 	ILAX_PASS_MALFORMED = 9,   /* broken IPv6 header: the stack counts it */
 	ILAX_PASS_OTHER_HOST = 10, /* frame for another station */
+	ILAX_PASS_MANY_TAGS = 11,  /* VLAN tags beyond the two looked behind */
 
 	ILAX_SEND_META = 32,	 /* rewritten, handed on to tc by metadata */
 	ILAX_SEND_XDP = 33,	 /* redirected into a device by XDP */

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
+from ipaddress import IPv6Address
 
 import pytest
 
 from lab import operator, probes, scenarios, tcp, udp
+from lab.capture import Capture, mac_of, send_frames
 from lab.operator import Options
-from lab.packets import UDP
+from lab.packets import UDP, udp_frame
 from lab.topology import Lab
 
 # Where a packet for a task is counted last, by mode.
@@ -145,6 +147,36 @@ def test_a_spoofed_source_is_refused(fabric: Lab) -> None:
     assert claimed.sir.packed in events[0].data
     assert events[0].length == 14 + 40 + 8 + len(b"not me")
     assert ilax.traffic(cheat.address).tx_drops == drops_before + 1
+
+
+@pytest.mark.parametrize("count", range(1, 8))
+def test_tags_are_no_way_around_the_checks(fabric: Lab, count: int) -> None:
+    """The stack peels any number of tags of VLAN 0 and routes what it finds."""
+    cheat, target = fabric.containers[0], fabric.containers[2]
+    macs = (mac_of(cheat.ns, "eth0"), scenarios.gateway_mac(cheat))
+    stranger = IPv6Address("2001:db8:dead::1")
+    locator = fabric.plan.locator(77).network_address + 1
+    tags = ((0x8100, 0),) * count
+    frames = [
+        udp_frame(macs, (stranger, locator), b"forged", tags=tags),
+        udp_frame(macs, (cheat.sir, locator), b"locator", tags=tags),
+        udp_frame(macs, (cheat.sir, target.sir), b"lawful"),
+    ]
+    host = cheat.host
+    before = Counter(host.ilax.counters())
+    with Capture(fabric.router, host.router_port) as seen:
+        send_frames(cheat.ns, "eth0", *frames)
+        seen.wait(lambda frame: frame.payload[8:] == b"lawful", "the lawful packet")
+    assert not [f for f in seen.frames if f.payload[8:] in (b"forged", b"locator")]
+    dropped = {
+        reason: packets
+        for (_, reason), packets in (Counter(host.ilax.counters()) - before).items()
+        if reason.startswith("drop_")
+    }
+    if count <= 3:  # one beside the frame and two inside are looked behind
+        assert dropped == {"drop_spoofed_source": 1, "drop_locator_refused": 1}
+    else:
+        assert dropped == {"drop_malformed": 2}
 
 
 @pytest.mark.parametrize("what", ["wire address", "host", "own host", "unassigned locator"])

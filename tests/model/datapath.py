@@ -22,6 +22,10 @@ HANDOVER_MAGIC = 0x696C6178
 HANDOVER_BYTES = 8
 
 
+# What the stack might still make sense of, though nobody has checked it.
+UNCHECKED = ("PASS_MALFORMED", "PASS_NOT_LINEAR", "PASS_MANY_TAGS")
+
+
 class Hook(enum.IntEnum):
     """Numbers are those of enum ilax_hook."""
 
@@ -81,7 +85,7 @@ def process(hook: Hook, tables: Tables, frame: Frame) -> Outcome:
     parsed = parse(frame, can_pull=hook is not Hook.XDP)
     if isinstance(parsed, str):
         # Nobody checks a task's broken packets behind us, so they end here.
-        if hook is Hook.CONTAINER and parsed in ("PASS_MALFORMED", "PASS_NOT_LINEAR"):
+        if hook is Hook.CONTAINER and parsed in UNCHECKED:
             parsed = "DROP_MALFORMED"
         return Outcome(parsed, frame.data, len(frame.data))
     run = _Run(hook, tables, frame, parsed)

@@ -76,10 +76,12 @@ def parse(frame: Frame, *, can_pull: bool) -> Parsed | str:
     kind = u16(data, 12)
     while kind in TAG_TYPES and tags < MAX_TAGS:
         if at + TAG > reach:
-            return "PASS_NOT_IPV6"
+            return "PASS_MANY_TAGS"
         kind = u16(data, at + 2)
         at += TAG
         tags += 1
+    if kind in TAG_TYPES:
+        return "PASS_MANY_TAGS"
     if kind != ETH_P_IPV6:
         return "PASS_NOT_IPV6"
     if not frame.for_us:
