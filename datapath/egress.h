@@ -25,6 +25,12 @@ static __always_inline int ilax_send_local(hook_ctx *ctx,
 	row = bpf_map_lookup_elem(&ilax_endpoints, &key);
 	if (!row)
 		return ILAX_DROP_UNKNOWN_IDENTIFIER;
+	/*
+	 * The mapping may have been recycled while it was read, and nobody
+	 * verifies the checksum of a packet that never leaves the host.
+	 */
+	if (!addr_equal(&row->sir, &pkt->dst))
+		return ILAX_DROP_ROW_CHANGED;
 	pkt->to_slot = row->slot;
 	reason = ilax_deliver(ctx, pkt, row, &key, action);
 	return reason == ILAX_SEND_PEER ? ILAX_SEND_LOCAL : reason;

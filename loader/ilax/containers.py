@@ -71,7 +71,9 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
         uplink = int(instance.config.get(index_key(0))["uplink_ifindex"])  # type: ignore[index]
         uplink_device = network.interface_by_index(uplink)
         mtu = options.mtu or (uplink_device.mtu if uplink_device else 1500)
-        host, inner = _make_link(network, options, path, mtu, undo)
+        host, inner = _make_link(
+            network, options, endpoints.link_alias(instance, options.sir), path, mtu, undo
+        )
 
         endpoint = Endpoint(
             sir=options.sir,
@@ -85,11 +87,13 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
             generation=1,
             owns_link=True,
         )
-        network.set_up(host.index, alias=endpoints.link_alias(instance, options.sir))
+        _guard(network, instance, endpoint, options, undo)
+        # Only now can the container send: there is no moment without checks.
+        network.set_up(host.index)
         network.add_address(host.index, GATEWAY, 64)
         network.add_neighbour(host.index, str(options.sir), inner.mac)
         network.add_route(f"{options.sir}/128", host.index)
-        _write_rows(network, instance, endpoint, options, undo)
+        _publish(instance, endpoint, undo)
         undo.pop_all()
     return endpoint
 
@@ -109,7 +113,9 @@ def delete(instance: Instance, sir: Address) -> Endpoint:
 
 
 def _refuse_taken(instance: Instance, wire: Address, sir: Address) -> None:
-    if instance.endpoints.get(wire.packed) is not None:
+    # By SIR address: an earlier `up` may have made it at another locator.
+    taken = any(endpoint.sir == sir for endpoint in endpoints.read_all(instance))
+    if taken or instance.endpoints.get(wire.packed) is not None:
         raise ConflictError(
             f"endpoint {sir} exists already; nothing was changed",
             hint=f"`ilax endpoint del {sir}` first",
@@ -130,14 +136,15 @@ def _remove_stale_device(network: Network, instance: Instance, sir: Address) -> 
 
 
 def _make_link(
-    network: Network, options: AddOptions, namespace: Path, mtu: int, undo: ExitStack
+    network: Network, options: AddOptions, alias: str, namespace: Path, mtu: int, undo: ExitStack
 ) -> tuple[Interface, Interface]:
-    """The veth pair, and everything on its inner side."""
+    """The veth pair, and everything on its inner side; the host's side stays down."""
     fd = os.open(namespace, os.O_RDONLY)
     with ExitStack() as closing:
         closing.callback(os.close, fd)
         host = network.add_veth(host_device_name(options.sir), options.device, fd, mtu)
         undo.callback(network.delete_interface, host.index)
+        network.set_alias(host.index, alias)
         with inside(fd), Network() as inner_network:
             inner = inner_network.interface(options.device)
             turn_gro_on(options.device)
@@ -149,14 +156,14 @@ def _make_link(
     return host, inner
 
 
-def _write_rows(
+def _guard(
     network: Network,
     instance: Instance,
     endpoint: Endpoint,
     options: AddOptions,
     undo: ExitStack,
 ) -> None:
-    """Sending first, receiving last: a row must not lead to a deaf device."""
+    """Port row and program, while the host's side is still down."""
     key = index_key(endpoint.ifindex)
     if endpoint.delivery == "xdp":
         undo.callback(instance.devices.delete, key)
@@ -167,11 +174,17 @@ def _write_rows(
     )
     hook = endpoints.port_hook(endpoint.ifindex)
     undo.callback(attach.detach_tc, network, instance.pins.links, hook)
+    # The last undone is the first done: the device goes before its program.
+    undo.callback(network.delete_interface, endpoint.ifindex)
     with Program.open_pinned(instance.pins.programs / endpoints.CONTAINER_PROGRAM) as program:
         # As on the uplink: an instance uses one way of attaching throughout.
         by_link = (instance.pins.links / "uplink_ingress").exists()
         mode = TcMode.AUTO if by_link else TcMode.CLSACT
         attach.attach_tc(network, instance.pins.links, hook, program, mode)
+
+
+def _publish(instance: Instance, endpoint: Endpoint, undo: ExitStack) -> None:
+    """The rows by which others reach it: last, or they would lead to a deaf device."""
     endpoints.put(instance, endpoint)
     undo.callback(instance.endpoints.delete, endpoint.wire.packed)
     previous = mappings.put_local(instance, endpoint.sir, endpoint.wire)

@@ -196,34 +196,34 @@ def remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
             network.delete_address(1, str(endpoint.sir), 128)
         return
     device = network.interface_by_index(endpoint.ifindex)
+    if device is not None and (
+        endpoint.owns_link and device.alias == link_alias(instance, endpoint.sir)
+    ):
+        # The device before its program: a container is never without checks.
+        network.delete_interface(endpoint.ifindex)
+        device = None
     if device is not None:
         network.delete_route(f"{endpoint.sir}/128", endpoint.ifindex)
         network.delete_neighbour(endpoint.ifindex, str(endpoint.sir))
     attach.detach_tc(network if device else None, instance.pins.links, port_hook(endpoint.ifindex))
-    if (
-        device is not None
-        and endpoint.owns_link
-        and device.alias == link_alias(instance, endpoint.sir)
-    ):
-        network.delete_interface(endpoint.ifindex)
     instance.ports.delete(index_key(endpoint.ifindex))
     instance.devices.delete(index_key(endpoint.ifindex))
 
 
 def remove_all(network: Network, instance: Instance) -> None:
-    """Undo every endpoint of an instance."""
+    """Undo every endpoint of an instance, and what killed loaders left of others."""
     for endpoint in read_all(instance):
         remove(network, instance, endpoint)
-    # Ports whose endpoint row is missing: the trace of a crash.
+    for device in network.interfaces():
+        if device.alias.startswith(link_alias(instance, "")):
+            network.delete_interface(device.index)
     keys, _ = instance.ports.rows()
     for ifindex in keys.tolist():
-        device = network.interface_by_index(ifindex)
-        attach.detach_tc(network if device else None, instance.pins.links, port_hook(ifindex))
-        if device is not None and device.alias.startswith(f"ilax:{instance.name}:"):
-            network.delete_interface(ifindex)
+        kept = network.interface_by_index(ifindex) is not None
+        attach.detach_tc(network if kept else None, instance.pins.links, port_hook(ifindex))
         instance.ports.delete(index_key(ifindex))
 
 
-def link_alias(instance: Instance, sir: Address) -> str:
+def link_alias(instance: Instance, sir: Address | str) -> str:
     """Written on devices that we make; only such a device is ever deleted."""
     return f"ilax:{instance.name}:{sir}"

@@ -237,6 +237,17 @@ def _check_endpoints_fit(opened: Instance, wanted: Fabric) -> None:
                 f"endpoint {endpoint.sir} (wire address {endpoint.wire}) is outside of the new "
                 "prefixes; nothing was changed"
             )
+    try:
+        current = fabric.read(opened)
+    except ConflictError:
+        return  # an `up` that was killed before it wrote its prefixes
+    if (current.cbit, current.typed) != (wanted.cbit, wanted.typed) and (
+        len(opened.endpoints.rows()[0]) or len(opened.mappings.rows()[0])
+    ):
+        raise ConflictError(
+            "the rows of this instance were made with other --cbit or --typed; nothing was changed",
+            hint="`ilax down` first: every wire address would be another one",
+        )
 
 
 def _load(maps: dict[str, Map]) -> dict[str, Program]:

@@ -116,13 +116,20 @@ class Network:
             )
         return self.interface(name)
 
-    def set_up(self, index: int, *, alias: str | None = None) -> None:
+    def interfaces(self) -> list[Interface]:
+        """All interfaces of the namespace."""
+        with _errors("list interfaces"):
+            return [_interface(link) for link in self._ipr.get_links()]
+
+    def set_alias(self, index: int, alias: str) -> None:
+        """Write an interface's alias: how we know our own."""
+        with _errors(f"name interface {index} {alias}"):
+            self._ipr.link("set", index=index, ifalias=alias)
+
+    def set_up(self, index: int) -> None:
         """Bring an interface up."""
-        arguments: dict[str, Any] = {"index": index, "state": "up"}
-        if alias is not None:
-            arguments["ifalias"] = alias
         with _errors(f"bring interface {index} up"):
-            self._ipr.link("set", **arguments)
+            self._ipr.link("set", index=index, state="up")
 
     def delete_interface(self, index: int) -> None:
         """Remove an interface; what is gone already is fine."""
