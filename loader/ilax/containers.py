@@ -68,6 +68,7 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
 
     with Network() as network, ExitStack() as undo:
         _remove_stale_device(network, instance, options.sir)
+        endpoints.sweep_ports(network, instance)
         uplink = int(instance.config.get(index_key(0))["uplink_ifindex"])  # type: ignore[index]
         uplink_device = network.interface_by_index(uplink)
         mtu = options.mtu or (uplink_device.mtu if uplink_device else 1500)

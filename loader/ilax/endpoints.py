@@ -217,11 +217,21 @@ def remove_all(network: Network, instance: Instance) -> None:
     for device in network.interfaces():
         if device.alias.startswith(link_alias(instance, "")):
             network.delete_interface(device.index)
+    sweep_ports(network, instance)
     keys, _ = instance.ports.rows()
     for ifindex in keys.tolist():
-        kept = network.interface_by_index(ifindex) is not None
-        attach.detach_tc(network if kept else None, instance.pins.links, port_hook(ifindex))
+        attach.detach_tc(network, instance.pins.links, port_hook(ifindex))
         instance.ports.delete(index_key(ifindex))
+
+
+def sweep_ports(network: Network, instance: Instance) -> None:
+    """Forget ports whose device is gone: the trace of a killed loader or container."""
+    keys, _ = instance.ports.rows()
+    for ifindex in keys.tolist():
+        if network.interface_by_index(ifindex) is None:
+            attach.detach_tc(None, instance.pins.links, port_hook(ifindex))
+            instance.devices.delete(index_key(ifindex))
+            instance.ports.delete(index_key(ifindex))
 
 
 def link_alias(instance: Instance, sir: Address | str) -> str:

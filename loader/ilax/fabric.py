@@ -114,7 +114,9 @@ def read(instance: Instance) -> Fabric:
     common = 0
     for index in range(schema.enum("ilax_size")["ILAX_MAX_PREFIXES"]):
         row: Any = instance.prefixes.get(index_key(index))
-        kind = kinds[int(row["kind"])]
+        kind = kinds.get(int(row["kind"]))
+        if kind is None:
+            continue  # of a newer minor, which may append kinds
         if kind == "ILAX_PREFIX_END":
             break
         common = int(row["flags"])

@@ -8,12 +8,16 @@ that of the map's creator, is compared with ours, field by field.
 
 from __future__ import annotations
 
+import errno
 import functools
+import logging
 import struct
 
 from ilax import schema
 from ilax.bpf import Btf, Map
-from ilax.errors import LayoutError
+from ilax.errors import LayoutError, SystemCallError
+
+_log = logging.getLogger(__name__)
 
 _ABI_ROW = struct.Struct("<IHH32s")
 
@@ -72,13 +76,14 @@ def map_differences(name: str, opened: Map, *, newer: bool = False) -> list[str]
     """
     expected = schema.map_layouts()[name]
     actual = [schema.map_line(opened)]
-    if opened.btf_id:
-        btf = _kernel_btf(opened.btf_id)
+    btf = _kernel_btf(opened.btf_id) if opened.btf_id else None
+    if btf is not None:
         for part, type_id in (("key", opened.btf_key_type_id), ("value", opened.btf_value_type_id)):
             if type_id:
                 actual += [f"{part} {line}" for line in schema.layout_lines(btf, type_id)]
     else:
-        # Device maps and rings carry no BTF in the kernel; sizes must do.
+        # Device maps and rings carry no BTF in the kernel, and reading BTF needs
+        # CAP_SYS_ADMIN; kind and sizes, and the layout hash, must do.
         expected = expected[:1]
     if newer:
         expected = [line for line in expected if not line.startswith("value pad")]
@@ -100,8 +105,21 @@ def check_maps(maps: dict[str, Map], instance: str, *, newer: bool = False) -> N
 
 
 @functools.lru_cache(maxsize=16)
-def _kernel_btf(btf_id: int) -> Btf:
-    return Btf.from_kernel(btf_id)
+def _kernel_btf(btf_id: int) -> Btf | None:
+    """The types of a map's creator; None where we may not read them.
+
+    BPF_BTF_GET_FD_BY_ID asks for CAP_SYS_ADMIN, which nothing else here needs.
+    """
+    try:
+        return Btf.from_kernel(btf_id)
+    except SystemCallError as error:
+        if error.errno != errno.EPERM:
+            raise
+        _log.warning(
+            "without CAP_SYS_ADMIN the fields of pinned maps cannot be compared one by one; "
+            "their sizes and the layout hash were"
+        )
+        return None
 
 
 def _difference(name: str, expected: list[str], actual: list[str]) -> list[str]:

@@ -249,15 +249,20 @@ def turn_gro_on(name: str) -> None:
         IlaxError: the device does not keep the setting.
     """
     from pyroute2.ethtool import Ethtool
+    from pyroute2.ethtool.ioctl import EthtoolError
 
-    with Ethtool() as ethtool:
-        features = ethtool.get_features(name)
-        if not features.features["rx-gro"].enable:
-            features.features["rx-gro"].enable = True
-            ethtool.set_features(name, features)
+    try:
+        with Ethtool() as ethtool:
             features = ethtool.get_features(name)
-        if not features.features["rx-gro"].enable:
-            raise IlaxError(f"cannot switch GRO on for interface {name}")
+            if not features.features["rx-gro"].enable:
+                features.features["rx-gro"].enable = True
+                ethtool.set_features(name, features)
+                features = ethtool.get_features(name)
+            on = bool(features.features["rx-gro"].enable)
+    except (EthtoolError, NetlinkError, OSError) as error:
+        raise IlaxError(f"cannot switch GRO on for interface {name}: {error}") from error
+    if not on:
+        raise IlaxError(f"cannot switch GRO on for interface {name}: it does not stay on")
 
 
 def namespace_path(name: str) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ilax import fabric
 from ilax.bpf import Link, Program
-from ilax.errors import IlaxError
+from ilax.errors import NotFoundError, SystemCallError
 from ilax.tables import index_key
 
 if TYPE_CHECKING:
@@ -57,16 +57,26 @@ class Status:
     capacities: dict[str, int]
 
 
+def _program(number: int) -> tuple[str, str]:
+    """Name and tag of a program; opening it by number needs CAP_SYS_ADMIN."""
+    try:
+        with Program.by_id(number) as program:
+            return program.name, program.tag
+    except SystemCallError:
+        return f"number {number}", ""
+
+
 def read(instance: Instance) -> Status:
     """Gather the status; reads only."""
     row = instance.config.get(index_key(0))
     known = fabric.read(instance)
     links = []
-    for pin in sorted(instance.pins.links.iterdir()):
-        with contextlib.suppress(IlaxError), Link.open_pinned(pin) as link:
+    pins = instance.pins.links
+    # A killed `down` may have taken the folder away already.
+    for pin in sorted(pins.iterdir()) if pins.is_dir() else []:
+        with contextlib.suppress(NotFoundError), Link.open_pinned(pin) as link:
             info = link.info()
-            with Program.by_id(info.program_id) as program:
-                links.append(LinkStatus(pin.name, program.name, program.tag, info.ifindex))
+            links.append(LinkStatus(pin.name, *_program(info.program_id), info.ifindex))
     keys, _ = instance.endpoints.rows()
     assert row is not None
     return Status(

@@ -38,6 +38,36 @@ def test_a_missing_capability_is_named(bare: Lab, dropped: str, named: str) -> N
     assert network_state(host.ns) == before
 
 
+def test_three_capabilities_are_enough(bare: Lab) -> None:
+    """All but entering namespaces; what CAP_SYS_ADMIN alone may see is left out."""
+    host = bare.hosts[0]
+    few = ("setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon")
+    weak = Ilax(host.ns, host.ilax.instance, few)
+    sir, other = str(bare.plan.sir(9)), bare.hosts[1].locator
+    for arguments in (
+        operator.up_arguments(bare, host),
+        ["endpoint", "add", sir, "--host"],
+        ["mapping", "add", str(bare.plan.sir(8)), "--locator", other],
+        ["mapping", "list"],
+        ["endpoint", "list"],
+        ["counters"],
+        operator.up_arguments(bare, host),
+        ["endpoint", "del", sir],
+    ):
+        done = weak.try_(*arguments)
+        assert done.returncode == 0, done
+    status = weak.try_("status")
+    assert status.returncode == 0
+    assert "uplink_ingress" in status.stdout and "number" in status.stdout
+    assert "cannot be compared one by one" in status.stderr
+    task = bare.containers[0]
+    add = weak.try_("endpoint", "add", task.address, "--netns", task.ns.name)
+    assert add.returncode == PRIVILEGE
+    assert "CAP_SYS_ADMIN" in add.stderr
+    assert weak.try_("down").returncode == 0
+    assert not host.ilax.pins.exists()
+
+
 def test_nobody_may_do_nothing(pair: Lab) -> None:
     host, task = pair.hosts[0], pair.containers[0]
     before = network_state(host.ns)

@@ -7,6 +7,7 @@ libraries at start-up.
 
 from __future__ import annotations
 
+import csv
 import importlib
 import logging
 import sys
@@ -14,7 +15,7 @@ import sys
 import click
 
 from ilax.cli.context import Context
-from ilax.errors import IlaxError, PrivilegeError
+from ilax.errors import IlaxError, PrivilegeError, UsageError
 from ilax.instance_name import DEFAULT_INSTANCE
 
 # Name of a command: module in this package, and object in it.
@@ -92,6 +93,10 @@ def main() -> None:
         cli(prog_name="ilax")
     except IlaxError as error:
         _fail(error)
+    except csv.Error as error:
+        _fail(UsageError(f"cannot read the CSV: {error}; nothing was written"))
+    except UnicodeDecodeError as error:
+        _fail(UsageError(f"the input is no UTF-8 text ({error.reason}); nothing was written"))
     except PermissionError as error:
         _fail(
             PrivilegeError(
