@@ -3,9 +3,33 @@
 #ifndef ILAX_DELIVER_H
 #define ILAX_DELIVER_H
 
+#include "charge.h"
 #include "hook.h"
+#include "limit.h"
 #include "rewrite.h"
 #include "types.h"
+
+/* Charge the packet to the limit of its endpoint, and mark or tag it. */
+static __always_inline int deliver_police(hook_ctx *ctx,
+					  const struct ilax_packet *pkt,
+					  __u32 slot)
+{
+	struct ilax_charge charge = {};
+	const struct ilax_limit *limit;
+
+	limit = bpf_map_lookup_elem(&ilax_limits, &slot);
+	if (!limit)
+		return ILAX_CONTINUE;
+	hook_wire(ctx, pkt, &charge);
+	charge.markable = ecn_capable(pkt);
+	if (!limit_police(slot, limit, &charge))
+		return ILAX_DROP_LIMIT;
+	if (charge.ce)
+		ilax_set_ce(ctx, pkt);
+	if (charge.tag)
+		hook_tag(ctx, charge.mark, charge.prio);
+	return ILAX_CONTINUE;
+}
 
 /*
  * Deliver to `row`. Where the stack has to act (a local task of the host, an
@@ -17,6 +41,7 @@ static __always_inline int deliver_by_row(hook_ctx *ctx,
 					  const struct ilax_endpoint *row,
 					  int *action)
 {
+	bool redirects = row->delivery == ILAX_DELIVERY_XDP;
 	struct ilax_addr sir = row->sir;
 	int reason, err;
 
@@ -27,6 +52,21 @@ static __always_inline int deliver_by_row(hook_ctx *ctx,
 		reason = ILAX_PASS_HOP_LIMIT;
 	else if (row->mtu && !hook_fits(ctx, pkt, row->mtu, row->ifindex))
 		reason = ILAX_PASS_TOO_BIG;
+
+	/*
+	 * Before anything is rewritten or charged: without room for metadata tc
+	 * can still do all of it. What the stack gets needs a note only if it
+	 * was charged, so that tc does not charge it again.
+	 */
+	if (HOOK_DELIVERS_LATER &&
+	    (reason < 0 ? !redirects : row->limit != 0) &&
+	    hook_hand_over(ctx, reason < 0 ? row->ifindex : 0))
+		return ILAX_PASS_NO_METADATA;
+	if (row->limit) {
+		err = deliver_police(ctx, pkt, row->limit);
+		if (err >= 0)
+			return err;
+	}
 	if (reason >= 0) {
 		err = ilax_rewrite(ctx, pkt, &sir, false);
 		return err >= 0 ? err : reason;
@@ -34,17 +74,13 @@ static __always_inline int deliver_by_row(hook_ctx *ctx,
 
 	if ((pkt->tags || hook_tagged(ctx)) && hook_pop_tags(ctx, pkt))
 		return ILAX_DROP_REWRITE;
-	if (HOOK_DELIVERS_LATER && row->delivery == ILAX_DELIVERY_STACK) {
-		/* Nothing is rewritten yet: tc can still do all of it. */
-		if (hook_hand_over(ctx, row->ifindex))
-			return ILAX_PASS_NO_METADATA;
-		*action = HOOK_PASS;
-		err = ilax_rewrite(ctx, pkt, &sir, true);
-		return err >= 0 ? err : ILAX_SEND_META;
-	}
 	err = ilax_rewrite(ctx, pkt, &sir, true);
 	if (err >= 0)
 		return err;
+	if (HOOK_DELIVERS_LATER && !redirects) {
+		*action = HOOK_PASS;
+		return ILAX_SEND_META;
+	}
 	*action = hook_deliver(ctx, row, &reason);
 	return reason;
 }

@@ -23,7 +23,10 @@
  *                                   by a neutral rewrite
  *   hook_fits(ctx, pkt, mtu, dev)   would every segment fit the MTU
  *   hook_pop_tags(ctx, pkt)         remove all VLAN tags
- *   hook_hand_over(ctx, ifindex)    prepare delivery by a later hook
+ *   hook_wire(ctx, pkt, charge)     bytes and segments as on the wire
+ *   hook_hand_over(ctx, ifindex)    prepare delivery by a later hook; 0: what is
+ *                                   to be done is done, the stack comes next
+ *   hook_tag(ctx, mark, prio)       set mark and priority for later stages
  *   hook_deliver(ctx, row, reason)  into the endpoint's device; sets reason
  *   hook_forward(ctx, config)       to another host
  *

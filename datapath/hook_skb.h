@@ -5,15 +5,13 @@
 
 #include <linux/errno.h>
 #include <linux/if_packet.h>
-#include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/pkt_cls.h>
 #include <linux/socket.h>
 
+#include "hook_skb_common.h"
 #include "types.h"
 #include "ilax_maps.bpf.h"
-
-typedef struct __sk_buff hook_ctx;
 
 /* "Next program on this hook", so that ours may stand anywhere in a chain. */
 #define HOOK_PASS TC_ACT_UNSPEC
@@ -23,36 +21,11 @@ typedef struct __sk_buff hook_ctx;
 /* AF_INET6 is not part of the uapi headers. */
 #define HOOK_AF_INET6 10
 
-static __always_inline void *hook_data(hook_ctx *ctx)
-{
-	return (void *)(long)ctx->data;
-}
-
-static __always_inline void *hook_data_end(hook_ctx *ctx)
-{
-	return (void *)(long)ctx->data_end;
-}
-
-static __always_inline __u32 hook_len(hook_ctx *ctx)
-{
-	return ctx->len;
-}
-
-static __always_inline __u32 hook_full_len(hook_ctx *ctx)
-{
-	return ctx->len;
-}
-
 /* Only when needed: the helper costs more than all the parsing. */
 static __always_inline void hook_pull(hook_ctx *ctx, __u32 len)
 {
 	if (hook_data(ctx) + len > hook_data_end(ctx))
 		bpf_skb_pull_data(ctx, len < ctx->len ? len : ctx->len);
-}
-
-static __always_inline __u32 hook_ifindex(hook_ctx *ctx)
-{
-	return ctx->ifindex;
 }
 
 static __always_inline bool hook_for_us(hook_ctx *ctx)
@@ -73,12 +46,6 @@ static __always_inline bool hook_starts_at_l3(hook_ctx *ctx)
 static __always_inline bool hook_tagged(hook_ctx *ctx)
 {
 	return ctx->vlan_present;
-}
-
-static __always_inline long hook_load(hook_ctx *ctx, __u32 off, void *buf,
-				      __u32 len)
-{
-	return bpf_skb_load_bytes(ctx, off, buf, len);
 }
 
 static __always_inline long hook_store(hook_ctx *ctx, __u32 off, void *buf,
@@ -133,6 +100,13 @@ static __always_inline bool hook_fits(hook_ctx *ctx,
 	if (len > IPV6_HEADER_BYTES + 0xffff && pkt->nexthdr == IPPROTO_HOPOPTS)
 		return big_tcp_fits(ctx, pkt, mtu);
 	return !bpf_check_mtu(ctx, ifindex, &unused, 0, BPF_MTU_CHK_SEGS);
+}
+
+static __always_inline void hook_wire(hook_ctx *ctx,
+				      const struct ilax_packet *pkt,
+				      struct ilax_charge *charge)
+{
+	skb_wire(ctx, pkt, 0, charge);
 }
 
 /* The first tag may be outside of the frame: the helper pops that one first. */

@@ -5,6 +5,7 @@
 
 #include <linux/errno.h>
 
+#include "charge.h"
 #include "types.h"
 #include "ilax_maps.bpf.h"
 
@@ -123,6 +124,14 @@ static __always_inline long hook_pop_tags(hook_ctx *ctx,
 	return 0;
 }
 
+/* As the link saw it, whatever a length field claims. */
+static __always_inline void hook_wire(hook_ctx *ctx,
+				      const struct ilax_packet *pkt,
+				      struct ilax_charge *charge)
+{
+	charge_frame(charge, hook_full_len(ctx));
+}
+
 static __always_inline long hook_hand_over(hook_ctx *ctx, __u32 ifindex)
 {
 	struct ilax_handover *meta;
@@ -136,6 +145,33 @@ static __always_inline long hook_hand_over(hook_ctx *ctx, __u32 ifindex)
 		return -EINVAL;
 	meta->magic = ILAX_ABI_MAGIC;
 	meta->ifindex = ifindex;
+	return 0;
+}
+
+/*
+ * There is no skb yet: tc sets the two. It takes a larger handover, which begins
+ * like the one that is there; for redirects there is none.
+ */
+static __always_inline long hook_tag(hook_ctx *ctx, __u32 mark, __u32 prio)
+{
+	struct ilax_handover_tagged *meta = (void *)(long)ctx->data_meta;
+	__u32 ifindex;
+	long err;
+
+	if ((void *)&meta->mark > hook_data(ctx))
+		return -EOPNOTSUPP;
+	ifindex = meta->ifindex;
+	err = bpf_xdp_adjust_meta(ctx, (int)sizeof(struct ilax_handover) -
+					       (int)sizeof(*meta));
+	if (err)
+		return err;
+	meta = (void *)(long)ctx->data_meta;
+	if ((void *)(meta + 1) > hook_data(ctx))
+		return -EINVAL;
+	meta->magic = ILAX_TAGGED_MAGIC;
+	meta->ifindex = ifindex;
+	meta->mark = mark;
+	meta->prio = prio;
 	return 0;
 }
 

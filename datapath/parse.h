@@ -7,9 +7,8 @@
 #ifndef ILAX_PARSE_H
 #define ILAX_PARSE_H
 
-#include <linux/ipv6.h>
-
 #include "hook.h"
+#include "parse_ipv6.h"
 #include "types.h"
 
 static __always_inline bool ethertype_is_vlan(__be16 proto)
@@ -29,7 +28,6 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 		__be16 tci;
 		__be16 proto;
 	} *tag;
-	struct ipv6hdr *ip6;
 	struct ethhdr *eth;
 	void *cursor, *end;
 	__be16 proto;
@@ -80,26 +78,7 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 	if (!hook_for_us(ctx))
 		return ILAX_PASS_OTHER_HOST;
 
-	ip6 = cursor;
-	if ((void *)(ip6 + 1) > end) {
-		pkt->len = hook_full_len(ctx);
-		if (pkt->len < pkt->l3_off + IPV6_HEADER_BYTES)
-			return ILAX_PASS_MALFORMED;
-		return ILAX_PASS_NOT_LINEAR;
-	}
-	if (ip6->version != 6) {
-		pkt->len = hook_full_len(ctx);
-		return ILAX_PASS_MALFORMED;
-	}
-	pkt->nexthdr = ip6->nexthdr;
-	pkt->hop_limit = ip6->hop_limit;
-	addr_load(&pkt->src, &ip6->saddr);
-	addr_load(&pkt->dst, &ip6->daddr);
-	/* Plain numbers: Linux 6.1 refuses a swapped one in pointer arithmetic. */
-	if (pkt->l3_off + IPV6_HEADER_BYTES + bpf_ntohs(ip6->payload_len) >
-	    pkt->len)
-		pkt->len = hook_full_len(ctx);
-	return ILAX_CONTINUE;
+	return parse_ipv6(ctx, pkt, cursor, end);
 }
 
 #endif /* ILAX_PARSE_H */

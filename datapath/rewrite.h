@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The only bytes that the fast path changes: destination and hop limit. */
+/* The only bytes that the fast path changes: destination, hop limit, ECN. */
 #ifndef ILAX_REWRITE_H
 #define ILAX_REWRITE_H
 
@@ -7,6 +7,23 @@
 
 #include "hook.h"
 #include "types.h"
+
+/* The IPv6 header that parse() has seen, but a helper may have moved. */
+static __always_inline struct ipv6hdr *rewrite_at(hook_ctx *ctx,
+						  const struct ilax_packet *pkt)
+{
+	/* At most 22; the mask tells the verifier what it has forgotten. */
+	__u32 off = pkt->l3_off & 31;
+	struct ipv6hdr *ip6;
+
+	hook_pull(ctx, off + IPV6_HEADER_BYTES);
+	ip6 = hook_data(ctx) + off;
+	/* One pointer for check and use: clang would add `off` twice, and the
+	 * verifier does not see that the two sums are the same.
+	 */
+	barrier_var(ip6);
+	return (void *)(ip6 + 1) > hook_data_end(ctx) ? NULL : ip6;
+}
 
 /*
  * One 16-byte store, and the hop limit where we act as a router. Returns
@@ -16,19 +33,10 @@ static __always_inline int ilax_rewrite(hook_ctx *ctx,
 					const struct ilax_packet *pkt,
 					const struct ilax_addr *dst, bool hop)
 {
-	/* At most 22; the mask tells the verifier what it has forgotten. */
-	__u32 off = pkt->l3_off & 31;
-	struct ipv6hdr *ip6;
+	struct ipv6hdr *ip6 = rewrite_at(ctx, pkt);
 	__u16 *word, old, new;
 
-	/* parse() has seen these bytes, but a helper may have moved them. */
-	hook_pull(ctx, off + IPV6_HEADER_BYTES);
-	ip6 = hook_data(ctx) + off;
-	/* One pointer for check and use: clang would add `off` twice, and the
-	 * verifier does not see that the two sums are the same.
-	 */
-	barrier_var(ip6);
-	if ((void *)(ip6 + 1) > hook_data_end(ctx))
+	if (!ip6)
 		return ILAX_DROP_REWRITE;
 	addr_store(&ip6->daddr, dst);
 	if (hop) {
@@ -44,6 +52,22 @@ static __always_inline int ilax_rewrite(hook_ctx *ctx,
 		hook_sum_changed(ctx, old, new);
 	}
 	return ILAX_CONTINUE;
+}
+
+/* Congestion experienced. IPv6 has no header checksum, and no other covers it. */
+static __always_inline void ilax_set_ce(hook_ctx *ctx,
+					const struct ilax_packet *pkt)
+{
+	struct ipv6hdr *ip6 = rewrite_at(ctx, pkt);
+	__u16 *word, old, new;
+
+	if (!ip6)
+		return;
+	word = (__u16 *)ip6;
+	old = *word;
+	new = old | bpf_htons(ECN_CE << ECN_SHIFT);
+	*word = new;
+	hook_sum_changed(ctx, old, new);
 }
 
 #endif /* ILAX_REWRITE_H */

@@ -19,6 +19,12 @@
 #define VLAN_MAX_TAGS 2
 #define IPV6_HEADER_BYTES 40
 
+/* In the first 16 bits of an IPv6 header: where ECN is, and what it says. */
+#define ECN_SHIFT 4
+#define ECN_ECT_1 1
+#define ECN_ECT_0 2
+#define ECN_CE 3
+
 /*
  * The rule of all stages: a value below zero means "continue", everything else
  * is a final enum ilax_reason.
@@ -36,6 +42,7 @@ struct ilax_packet {
 	__u8 nexthdr;	 /* of the fixed header */
 	__u8 hop_limit;
 	__u8 tags; /* VLAN tags inside the frame, 0..VLAN_MAX_TAGS */
+	__u8 ecn;  /* the two bits of RFC 3168 */
 };
 
 /*
@@ -78,6 +85,12 @@ static __always_inline bool addr_is_link_local(const struct ilax_addr *a)
 static __always_inline bool addr_is_unspecified(const struct ilax_addr *a)
 {
 	return !a->prefix && !a->identifier;
+}
+
+/* Asks for marks, and has none yet. */
+static __always_inline bool ecn_capable(const struct ilax_packet *pkt)
+{
+	return pkt->ecn == ECN_ECT_0 || pkt->ecn == ECN_ECT_1;
 }
 
 #endif /* ILAX_TYPES_H */

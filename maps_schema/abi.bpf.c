@@ -13,6 +13,7 @@
 struct {
 	struct ilax_event event;
 	struct ilax_handover handover;
+	struct ilax_handover_tagged handover_tagged;
 	enum ilax_version version;
 	enum ilax_size size;
 	enum ilax_delivery delivery;
@@ -21,6 +22,9 @@ struct {
 	enum ilax_prefix_flag prefix_flag;
 	enum ilax_action action;
 	enum ilax_prefix_kind prefix_kind;
+	enum ilax_limit_action limit_action;
+	enum ilax_limit_flag limit_flag;
+	enum ilax_limit_unit limit_unit;
 	enum ilax_hook hook;
 	enum ilax_reason reason;
 	enum ilax_reason_block reason_block;

@@ -34,7 +34,8 @@
 enum ilax_version {
 	ILAX_ABI_MAGIC = 0x696c6178, /* "ilax" */
 	ILAX_ABI_MAJOR = 1,
-	ILAX_ABI_MINOR = 0,
+	ILAX_ABI_MINOR = 1,
+	ILAX_TAGGED_MAGIC = 0x696c6174, /* "ilat" */
 };
 
 /* Pins: <bpffs>/ilax/<instance>/v<major>/maps/<map name> */
@@ -50,17 +51,26 @@ enum ilax_version {
 #define ILAX_MAP_TRAFFIC "ilax_traffic"
 #define ILAX_MAP_EVENTS "ilax_events"
 #define ILAX_MAP_DEVICES "ilax_devices"
+#define ILAX_MAP_LIMITS "ilax_limits"
+#define ILAX_MAP_BACKLOGS "ilax_backlogs"
+#define ILAX_MAP_POLICED "ilax_policed"
+#define ILAX_MAP_CHUNKS "ilax_chunks"
+#define ILAX_MAP_CGROUPS "ilax_cgroups"
+#define ILAX_MAP_ATTACHED "ilax_attached"
 #define ILAX_MAP_ABI "ilax_abi"
 
 enum ilax_size {
 	/* Defaults that a loader may change before load. */
 	ILAX_DEFAULT_ENDPOINTS = 65536,	 /* rows */
 	ILAX_DEFAULT_MAPPINGS = 1048576, /* rows */
+	ILAX_DEFAULT_LIMITS = 16384,	 /* rows, the unused row 0 included */
 	/* Fixed. */
 	ILAX_MAX_PREFIXES = 16,		/* rows */
 	ILAX_EVENTS_BYTES = 256 * 1024, /* of the ring; a power of two */
 	ILAX_EVENT_DATA_BYTES = 128,	/* first bytes of a sampled packet */
 	ILAX_LAYOUT_HASH_BYTES = 32,	/* SHA-256 of abi.lock */
+	ILAX_LIMIT_PARENTS = 4,		/* levels above a limit */
+	ILAX_CHUNK_ROWS = 64,		/* of each CPU; a power of two */
 };
 
 /*
@@ -107,7 +117,9 @@ struct ilax_endpoint {
 	struct ilax_addr sir;  /* destination that the task sees */
 	__u32 ifindex;	       /* host-side device, 0 for ILAX_DELIVERY_HOST */
 	__u32 slot;	       /* row of ilax_traffic; 0 = not counted apart */
-	__u32 limit;	       /* ingress limit; reserved, must be 0 */
+	__u32 limit;	       /* row of ilax_limits; 0 = not limited.
+				* Since 1.1
+				*/
 	__u32 generation;      /* rises with each change of this row */
 	__u16 mtu;	       /* bytes of an IPv6 packet for the device,
 				* 0 = not checked
@@ -215,7 +227,8 @@ enum ilax_hook {
 	ILAX_HOOK_UPLINK_INGRESS = 1,
 	ILAX_HOOK_UPLINK_EGRESS = 2,
 	ILAX_HOOK_CONTAINER = 3,
-	ILAX_HOOK_USER = 4, /* programs of third parties */
+	ILAX_HOOK_USER = 4,   /* programs of third parties */
+	ILAX_HOOK_CGROUP = 5, /* cgroup_skb/ingress */
 	ILAX_HOOK_COUNT = 8,
 };
 
@@ -237,6 +250,8 @@ enum ilax_reason {
 	ILAX_PASS_MALFORMED = 9,   /* broken IPv6 header: the stack counts it */
 	ILAX_PASS_OTHER_HOST = 10, /* frame for another station */
 	ILAX_PASS_MANY_TAGS = 11,  /* VLAN tags beyond the two looked behind */
+	ILAX_PASS_HANDOVER =
+		12, /* XDP has charged it and left it to the stack */
 
 	ILAX_SEND_META = 32,	 /* rewritten, handed on to tc by metadata */
 	ILAX_SEND_XDP = 33,	 /* redirected into a device by XDP */
@@ -256,6 +271,7 @@ enum ilax_reason {
 	ILAX_DROP_NO_DEVICE = 72,	   /* XDP delivery without a device */
 	ILAX_DROP_MALFORMED = 73,	   /* broken IPv6 header of a task */
 	ILAX_DROP_REWRITE = 74,		   /* the kernel refused the rewrite */
+	ILAX_DROP_LIMIT = 75,		   /* over the limit of its cgroup */
 
 	/* 112..127 are for stages of third parties and never given out here. */
 	ILAX_DROP_USER = 112,
@@ -317,6 +333,137 @@ struct ilax_event {
 };
 ILAX_STATIC_ASSERT(sizeof(struct ilax_event) == 152, "struct ilax_event");
 
+/* What happens to packets over a limit. "Backlog" is that of a virtual queue
+ * which drains at the rate of the limit (struct ilax_limit).
+ */
+enum ilax_limit_action {
+	/* Over the drop threshold: dropped. The mark threshold is not read. */
+	ILAX_LIMIT_DROP = 0,
+	/* Over the mark threshold: ECN CE, if the packet is ECN-capable. Over
+	 * the drop threshold: dropped.
+	 */
+	ILAX_LIMIT_MARK = 1,
+	/* Over the mark threshold: skb->mark and skb->priority are set for
+	 * later stages. Never dropped.
+	 */
+	ILAX_LIMIT_TAG = 2,
+	/* Dry run: counted as dropped or marked, and left alone. */
+	ILAX_LIMIT_COUNT = 3,
+};
+
+enum ilax_limit_flag {
+	/* Another limited cgroup lies below this one: the program at the cgroup
+	 * has to see whether the packet is that one's.
+	 */
+	ILAX_LIMIT_NESTED = 1 << 0,
+};
+
+enum ilax_limit_unit {
+	/* Times of the datapath have 1/64 ns: a frame of 64 bytes takes 12.8 ns
+	 * at 40 Gbit/s, and whole nanoseconds would be wrong by 6 %.
+	 */
+	ILAX_TIME_SHIFT = 6,
+	/* byte_cost has 10 further bits. */
+	ILAX_BYTE_COST_SHIFT = 10,
+	/* Bytes that a link spends on each frame around it: preamble 8, checksum
+	 * 4, gap 12. They are charged, too, and a short frame counts as 60.
+	 */
+	ILAX_FRAME_OVERHEAD = 24,
+	ILAX_FRAME_SHORTEST = 60,
+	/* Frames up to this length have ilax_limit.small to spare: pure ACKs and
+	 * SYNs, whose loss costs most and saves least.
+	 */
+	ILAX_SMALL_FRAME = 128,
+};
+
+/*
+ * ilax_limits: ARRAY (mmapable, so that a row is one cache line), index = slot
+ * of a limit, row 0 unused. Writer: control. What a cgroup may receive. A packet
+ * of `bytes` on the wire costs max(bytes * byte_cost, packet_cost): the time that
+ * it would take at the allowed rate. It is charged to its limit and to all
+ * parents, or to none of them.
+ *
+ * A row without any cost limits nothing itself; its parents still do.
+ *
+ * Example: 200 Mbit/s and 50 k packets/s -> byte_cost 2621440 (40 ns a byte),
+ * packet_cost 1280000 (20 us), burst 1000000 (1 ms of the rate).
+ */
+struct ilax_limit {
+	__u64 byte_cost;   /* (1/64 ns << 10) for a byte, 0 = bytes are free */
+	__u64 packet_cost; /* 1/64 ns for a packet, 0 = packets are free */
+	__u32 burst;	   /* ns of the rate that may be saved up when idle */
+	__u32 mark;	   /* ns of backlog beyond which packets are marked */
+	__u32 drop;	   /* ns of backlog beyond which they are dropped */
+	__u32 small;	   /* ns added to `drop` for ILAX_SMALL_FRAME */
+	__u32 parents[ILAX_LIMIT_PARENTS]; /* slots, nearest first; 0 ends */
+	__u32 generation;		   /* differs after each change */
+	__u32 tag_mark;			   /* skb->mark of ILAX_LIMIT_TAG */
+	__u32 tag_prio;			   /* skb->priority of ILAX_LIMIT_TAG */
+	__u8 action;			   /* enum ilax_limit_action */
+	__u8 flags;			   /* ILAX_LIMIT_* flags */
+	__u8 depth; /* of the cgroup below the root, 0..255 */
+	__u8 chunk; /* a CPU borrows 2^chunk ns of the rate at a time,
+			    * 0..30; 0 = each packet by itself
+			    */
+};
+ILAX_STATIC_ASSERT(sizeof(struct ilax_limit) == 64, "struct ilax_limit");
+
+/*
+ * ilax_backlogs: ARRAY (mmapable, likewise), index = slot of a limit. Writer:
+ * datapath; control may zero a row that no limit uses. The line that all CPUs
+ * write, so nothing else is in it.
+ */
+struct ilax_backlog {
+	__u64 until;	/* CLOCK_MONOTONIC, 1/64 ns: when the virtual queue will
+			 * be empty (GCRA's theoretical arrival time). Before
+			 * now: idle
+			 */
+	__u64 refilled; /* CLOCK_MONOTONIC, ns: last charge to `until` */
+	__u64 pad[6];	/* 0 */
+};
+ILAX_STATIC_ASSERT(sizeof(struct ilax_backlog) == 64, "struct ilax_backlog");
+
+/*
+ * ilax_policed: PERCPU_ARRAY, index = slot of a limit. Writer: datapath. Packets
+ * are those of the wire: a super-packet counts all its segments. Bytes are what
+ * was charged, ILAX_FRAME_OVERHEAD included. A refused packet counts at the level
+ * that refused it and at the limit that it belongs to.
+ */
+struct ilax_policed {
+	__u64 passed_packets; /* includes marked and tagged */
+	__u64 passed_bytes;
+	__u64 marked_packets;
+	__u64 marked_bytes;
+	__u64 tagged_packets;
+	__u64 tagged_bytes;
+	__u64 dropped_packets;
+	__u64 dropped_bytes;
+};
+ILAX_STATIC_ASSERT(sizeof(struct ilax_policed) == 64, "struct ilax_policed");
+
+/*
+ * ilax_chunks: PERCPU_ARRAY of ILAX_CHUNK_ROWS, index = low bits of the slot.
+ * Writer: datapath. Time of the rate that this CPU has paid for and not yet
+ * spent: as long as it lasts, a packet needs neither clock nor ilax_backlogs.
+ */
+struct ilax_chunk {
+	__u32 slot;	  /* of the limit that owns this row; 0 = none */
+	__u32 generation; /* of its row when the time was borrowed */
+	__s64 left;	  /* 1/64 ns */
+	__u32 used;	  /* low bits of jiffies of the last use */
+	__u32 marking;	  /* 1 while the backlog is over the mark threshold */
+};
+ILAX_STATIC_ASSERT(sizeof(struct ilax_chunk) == 24, "struct ilax_chunk");
+
+/*
+ * ilax_cgroups: HASH, key __u64 = id of a cgroup v2 (inode number of its folder),
+ * value __u32 = slot of its limit. Writer: control.
+ *
+ * ilax_attached: CGROUP_STORAGE, key __u64 = id of a cgroup to which the program
+ * is attached, value __u32 = slot of its limit. The kernel makes a row when the
+ * program is attached and removes it with the cgroup. Writer: control.
+ */
+
 /*
  * ilax_devices: DEVMAP_HASH, key and value __u32 = ifindex: devices that
  * ILAX_DELIVERY_XDP may redirect into. The kernel removes a device that goes
@@ -330,9 +477,21 @@ ILAX_STATIC_ASSERT(sizeof(struct ilax_event) == 152, "struct ilax_event");
  */
 struct ilax_handover {
 	__u32 magic;   /* ILAX_ABI_MAGIC; datapath */
-	__u32 ifindex; /* host-side device of the endpoint; datapath */
+	__u32 ifindex; /* host-side device of the endpoint, 0 = for the host's
+			* stack; datapath
+			*/
 };
 ILAX_STATIC_ASSERT(sizeof(struct ilax_handover) == 8, "struct ilax_handover");
+
+/* The same in front of a packet that a limit has tagged. */
+struct ilax_handover_tagged {
+	__u32 magic;   /* ILAX_TAGGED_MAGIC; datapath */
+	__u32 ifindex; /* as above; datapath */
+	__u32 mark;    /* for skb->mark; datapath */
+	__u32 prio;    /* for skb->priority; datapath */
+};
+ILAX_STATIC_ASSERT(sizeof(struct ilax_handover_tagged) == 16,
+		   "struct ilax_handover_tagged");
 
 /*
  * ilax_abi: ARRAY of one row, frozen once written. Writer: control, at `up`.

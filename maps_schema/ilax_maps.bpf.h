@@ -85,6 +85,56 @@ struct {
 	__type(value, __u32);
 } ilax_devices SEC(".maps");
 
+/*
+ * Rows of limits and of their backlogs are mmapable for one reason: only then do
+ * they begin at a page, so that 64 bytes are one cache line and not two.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, ILAX_DEFAULT_LIMITS);
+	__type(key, __u32);
+	__type(value, struct ilax_limit);
+} ilax_limits SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, ILAX_DEFAULT_LIMITS);
+	__type(key, __u32);
+	__type(value, struct ilax_backlog);
+} ilax_backlogs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, ILAX_DEFAULT_LIMITS);
+	__type(key, __u32);
+	__type(value, struct ilax_policed);
+} ilax_policed SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, ILAX_CHUNK_ROWS);
+	__type(key, __u32);
+	__type(value, struct ilax_chunk);
+} ilax_chunks SEC(".maps");
+
+/* Not preallocated: few cgroups have limits, and each add is an operator's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, ILAX_DEFAULT_LIMITS);
+	__type(key, __u64);
+	__type(value, __u32);
+} ilax_cgroups SEC(".maps");
+
+/* The kernel sizes it: a row for each cgroup that the program is attached to. */
+struct {
+	__uint(type, BPF_MAP_TYPE_CGROUP_STORAGE);
+	__type(key, __u64);
+	__type(value, __u32);
+} ilax_attached SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

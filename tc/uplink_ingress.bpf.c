@@ -14,11 +14,17 @@
  */
 static __always_inline int take_handover(hook_ctx *ctx, int *action)
 {
-	struct ilax_handover *meta = (void *)(long)ctx->data_meta;
+	struct ilax_handover_tagged *meta = (void *)(long)ctx->data_meta;
+	void *end = hook_data(ctx);
 
-	if ((void *)(meta + 1) > hook_data(ctx) ||
-	    meta->magic != ILAX_ABI_MAGIC)
+	if ((void *)&meta->mark > end)
 		return ILAX_CONTINUE;
+	if (meta->magic == ILAX_TAGGED_MAGIC && (void *)(meta + 1) <= end)
+		hook_tag(ctx, meta->mark, meta->prio);
+	else if (meta->magic != ILAX_ABI_MAGIC)
+		return ILAX_CONTINUE;
+	if (!meta->ifindex)
+		return ILAX_PASS_HANDOVER;
 	*action = bpf_redirect_peer(meta->ifindex, 0);
 	return ILAX_SEND_HANDOVER;
 }

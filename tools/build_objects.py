@@ -28,6 +28,7 @@ SHIPPED = (
     "tc/uplink_ingress.bpf.c",
     "tc/uplink_egress.bpf.c",
     "tc/container.bpf.c",
+    "tc/cgroup_ingress.bpf.c",
 )
 SHIPPED_OUTPUT = "loader/ilax/objects"
 # -mcpu=v3 (kernel 5.1): 32-bit compares and jumps, without which verifiers

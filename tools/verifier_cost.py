@@ -30,7 +30,7 @@ from ilax import schema
 from ilax.bpf import Object
 
 COSTS = Path(__file__).resolve().parent.parent / "perf" / "verifier_cost.csv"
-OBJECTS = ("ingress", "uplink_ingress", "uplink_egress", "container")
+OBJECTS = ("ingress", "uplink_ingress", "uplink_egress", "container", "cgroup_ingress")
 MEASURES = ("insns", "states", "stack", "bytes")
 TOLERANCE = 0.10
 # BPF_LOG_STATS: the closing lines of the verifier's log and nothing else.
@@ -40,6 +40,7 @@ LOG_STATS = 4
 ROWS = 16
 RING_BYTES = 4096
 RINGBUF = 27
+CGROUP_STORAGE = 19  # sized by the kernel
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def measure(name: str) -> list[Cost]:
     costs = []
     with Object.open(schema.object_path(name)) as obj:
         for item in obj.maps.values():
-            item.set_max_entries(RING_BYTES if item.type == RINGBUF else ROWS)
+            if item.type != CGROUP_STORAGE:
+                item.set_max_entries(RING_BYTES if item.type == RINGBUF else ROWS)
         obj.load(log_level=LOG_STATS)
         for program in obj.programs.values():
             insns, states, stack = parse_log(program.log)

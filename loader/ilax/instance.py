@@ -18,12 +18,18 @@ from ilax.tables import Table, index_key
 
 MAP_NAMES = (
     "ilax_abi",
+    "ilax_attached",
+    "ilax_backlogs",
+    "ilax_cgroups",
+    "ilax_chunks",
     "ilax_config",
     "ilax_counters",
     "ilax_devices",
     "ilax_endpoints",
     "ilax_events",
+    "ilax_limits",
     "ilax_mappings",
+    "ilax_policed",
     "ilax_ports",
     "ilax_prefixes",
     "ilax_traffic",

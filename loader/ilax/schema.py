@@ -35,7 +35,9 @@ _LOOSE_TYPES = "ilax_types"
 _FLAGS_OF_KERNEL = 0x80
 
 # enum bpf_map_type in words, for the canonical text.
-_MAP_TYPES = {1: "hash", 2: "array", 6: "percpu_array", 25: "devmap_hash", 27: "ringbuf"}
+_MAP_TYPES = {
+    1: "hash", 2: "array", 6: "percpu_array", 19: "cgroup_storage", 25: "devmap_hash", 27: "ringbuf"
+}  # fmt: skip
 
 
 def object_path(name: str) -> Path:

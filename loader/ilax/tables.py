@@ -24,6 +24,10 @@ _STRUCTS: dict[str, tuple[str | None, str]] = {
     "ilax_config": (None, "ilax_config"),
     "ilax_counters": (None, "ilax_counter"),
     "ilax_traffic": (None, "ilax_traffic"),
+    "ilax_limits": (None, "ilax_limit"),
+    "ilax_backlogs": (None, "ilax_backlog"),
+    "ilax_policed": (None, "ilax_policed"),
+    "ilax_chunks": (None, "ilax_chunk"),
 }
 
 

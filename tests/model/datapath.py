@@ -231,7 +231,7 @@ class _Run:
             return self.end("SEND_PEER", data, slot=slot)
         if endpoint.delivery == Delivery.STACK:
             if self.frame.metadata_room < HANDOVER_BYTES:
-                return self.end("PASS_NO_METADATA", self.untag(data), slot=slot)
+                return self.end("PASS_NO_METADATA", data, slot=slot)
             data = self.untag(self.rewrite(data, endpoint.sir, hop=True))
             outcome = self.end("SEND_META", data, slot=slot)
             words = (HANDOVER_MAGIC, endpoint.ifindex)

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Ingress limits: one virtual queue for each limit, without a queue (GCRA, the
+ * generic cell rate algorithm of ITU-T I.371, also called virtual scheduling).
+ *
+ * A packet costs the time that it takes at the allowed rate. `until` is when all
+ * that was let in so far would have been served; its distance from now is the
+ * backlog that decides. An idle limit saves up `burst` at most, by never letting
+ * `until` fall behind further than that.
+ *
+ * Each CPU borrows time in chunks and spends it without looking at the clock or
+ * at the line that all CPUs share. Time is paid for when it is borrowed, so the
+ * rate stays exact; what a CPU holds back and spends later can add one chunk for
+ * each CPU to a burst. Over any window of t seconds a limit passes no more than
+ *
+ *     rate * (t + burst + drop + small + CPUs * 2^chunk ns) + one (super-)packet
+ *
+ * Chunks are borrowed only below the thresholds, so near them and at low rates
+ * each packet is judged by itself.
+ */
+#ifndef ILAX_LIMIT_H
+#define ILAX_LIMIT_H
+
+#include "charge.h"
+#include "hook.h"
+#include "types.h"
+#include "ilax_maps.bpf.h"
+
+/* Tests put their own clock in front. */
+#ifndef ILAX_CLOCK_NS
+#define ILAX_CLOCK_NS() bpf_ktime_get_ns()
+#define ILAX_CLOCK_TICKS() bpf_jiffies64()
+#endif
+
+/* A CPU that lost this many races has the line to itself next time. */
+#define LIMIT_TRIES 8
+
+/* How a limit sees a packet. */
+enum limit_level {
+	LIMIT_WITHIN,
+	LIMIT_OVER_MARK, /* charged */
+	LIMIT_OVER_DROP, /* not charged */
+};
+
+/* What becomes of it there. */
+enum limit_outcome {
+	LIMIT_PASSED,
+	LIMIT_MARKED,
+	LIMIT_TAGGED,
+	LIMIT_REFUSED,
+	LIMIT_WOULD_MARK, /* dry run */
+	LIMIT_WOULD_REFUSE,
+	LIMIT_UNCHARGED = 8, /* a flag: over the threshold, let through */
+};
+
+static __always_inline __u64 limit_cost(const struct ilax_limit *limit,
+					__u64 bytes, __u64 packets)
+{
+	__u64 by_bytes = bytes * limit->byte_cost >> ILAX_BYTE_COST_SHIFT;
+	__u64 by_packets = packets * limit->packet_cost;
+
+	return by_bytes > by_packets ? by_bytes : by_packets;
+}
+
+static __always_inline __s64 limit_time(__u32 ns)
+{
+	return (__s64)ns << ILAX_TIME_SHIFT;
+}
+
+/* Time that is not needed after all goes back to where it came from. */
+static __always_inline void limit_repay(__u32 slot, __s64 time)
+{
+	struct ilax_backlog *backlog;
+
+	backlog = bpf_map_lookup_elem(&ilax_backlogs, &slot);
+	if (backlog)
+		__sync_fetch_and_add(&backlog->until, -time);
+}
+
+static __always_inline bool limit_owns(const struct ilax_chunk *chunk,
+				       __u32 slot,
+				       const struct ilax_limit *limit)
+{
+	return chunk->slot == slot && chunk->generation == limit->generation;
+}
+
+/*
+ * Two limits may meet in one row of the cache. The row changes hands when its
+ * owner has not borrowed during this tick, or has other rules by now; until then
+ * the newcomer has each packet judged by itself, or the two would pay a chunk for
+ * each packet.
+ */
+static __always_inline bool limit_take_over(struct ilax_chunk *chunk,
+					    __u32 slot,
+					    const struct ilax_limit *limit)
+{
+	__u32 tick = ILAX_CLOCK_TICKS();
+
+	if (!limit_owns(chunk, slot, limit)) {
+		if (chunk->slot && chunk->slot != slot && chunk->used == tick)
+			return false;
+		if (chunk->slot && chunk->left > 0)
+			limit_repay(chunk->slot, chunk->left);
+		chunk->slot = slot;
+		chunk->generation = limit->generation;
+		chunk->left = 0;
+		chunk->marking = 0;
+	}
+	chunk->used = tick;
+	return true;
+}
+
+/*
+ * Marks come in runs: from the threshold down to half of it. A changed traffic
+ * class ends GRO's aggregate, so alternating marks would cost more than they tell.
+ */
+static __always_inline bool limit_marks(const struct ilax_limit *limit,
+					__s64 backlog, bool marking)
+{
+	__s64 mark = limit_time(limit->mark);
+
+	if (limit->action == ILAX_LIMIT_DROP)
+		return false;
+	return backlog > (marking ? mark / 2 : mark);
+}
+
+/*
+ * Charge the shared backlog. A super-packet is judged by its first segment and
+ * charged whole: judged whole, 64 KiB would never fit a low limit's burst.
+ *
+ * Not inlined, for the way through a chunk to stay short, and global, for the
+ * verifier to look at it once and not once for each path that leads here.
+ */
+__noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
+				 struct ilax_chunk *chunk, __u64 cost,
+				 const struct ilax_charge *charge)
+{
+	__u64 ns, now, oldest, seen, from, first = cost;
+	__s64 left, drop, calm, extra, queued;
+	struct ilax_backlog *backlog;
+	bool own, marks;
+
+	/* Never so; the verifier asks. */
+	if (!limit || !chunk || !charge)
+		return LIMIT_WITHIN;
+	own = limit_take_over(chunk, slot, limit);
+	left = own ? chunk->left : 0;
+	ns = ILAX_CLOCK_NS();
+	now = ns << ILAX_TIME_SHIFT;
+	oldest = now - limit_time(limit->burst);
+	drop = limit_time(limit->drop);
+	calm = drop;
+	if (charge->small)
+		drop += limit_time(limit->small);
+	if (charge->packets > 1)
+		first = limit_cost(limit, charge->first, 1);
+	if (limit->action != ILAX_LIMIT_DROP && limit->mark < limit->drop)
+		calm = limit_time(limit->mark);
+	backlog = bpf_map_lookup_elem(&ilax_backlogs, &slot);
+	if (!backlog)
+		return LIMIT_WITHIN;
+	for (int i = 0; i < LIMIT_TRIES; i++) {
+		seen = *(volatile __u64 *)&backlog->until;
+		from = seen;
+		/* Signed: the clocks of two CPUs may differ a little. */
+		if ((__s64)(from - oldest) < 0)
+			from = oldest;
+		queued = (__s64)(from + first - now) - left;
+		if (queued > drop)
+			return LIMIT_OVER_DROP;
+		extra = own && limit->chunk ? 1LL << (limit->chunk & 31) : 0;
+		extra <<= ILAX_TIME_SHIFT;
+		if ((__s64)(from + cost - now) - left + extra > calm)
+			extra = 0;
+		if (__sync_val_compare_and_swap(&backlog->until, seen,
+						from + cost - left + extra) !=
+		    seen)
+			continue;
+		backlog->refilled = ns;
+		marks = limit_marks(limit, queued, own && chunk->marking);
+		if (own) {
+			chunk->left = extra;
+			chunk->marking = marks;
+		}
+		return marks ? LIMIT_OVER_MARK : LIMIT_WITHIN;
+	}
+	/* Others were faster eight times: it is theirs that is judged. */
+	return LIMIT_WITHIN;
+}
+
+/* One level. */
+static __always_inline int limit_level(__u32 slot,
+				       const struct ilax_limit *limit,
+				       struct ilax_charge *charge)
+{
+	__u64 cost = limit_cost(limit, charge->bytes, charge->packets);
+	__u32 index = slot & (ILAX_CHUNK_ROWS - 1);
+	struct ilax_chunk *chunk;
+
+	if (!cost)
+		return LIMIT_WITHIN;
+	chunk = bpf_map_lookup_elem(&ilax_chunks, &index);
+	if (!chunk)
+		return LIMIT_WITHIN;
+	if (limit_owns(chunk, slot, limit) && chunk->left >= (__s64)cost) {
+		chunk->left -= cost;
+		return chunk->marking ? LIMIT_OVER_MARK : LIMIT_WITHIN;
+	}
+	return ilax_limit_borrow(slot, limit, chunk, cost, charge);
+}
+
+/* Undo what limit_level() charged. */
+static __always_inline void limit_undo(__u32 slot,
+				       const struct ilax_limit *limit,
+				       const struct ilax_charge *charge)
+{
+	__u64 cost = limit_cost(limit, charge->bytes, charge->packets);
+	__u32 index = slot & (ILAX_CHUNK_ROWS - 1);
+	struct ilax_chunk *chunk;
+
+	chunk = bpf_map_lookup_elem(&ilax_chunks, &index);
+	if (cost && chunk && limit_owns(chunk, slot, limit))
+		chunk->left += cost;
+	else if (cost)
+		limit_repay(slot, cost);
+}
+
+static __always_inline int limit_outcome(const struct ilax_limit *limit,
+					 int level)
+{
+	bool over = level == LIMIT_OVER_DROP;
+
+	if (level == LIMIT_WITHIN)
+		return LIMIT_PASSED;
+	switch (limit->action) {
+	case ILAX_LIMIT_TAG:
+		return LIMIT_TAGGED | (over ? LIMIT_UNCHARGED : 0);
+	case ILAX_LIMIT_COUNT:
+		return over ? LIMIT_WOULD_REFUSE | LIMIT_UNCHARGED :
+			      LIMIT_WOULD_MARK;
+	default:
+		return over ? LIMIT_REFUSED : LIMIT_MARKED;
+	}
+}
+
+static __always_inline void limit_count(__u32 slot,
+					const struct ilax_charge *charge,
+					int outcome)
+{
+	struct ilax_policed *policed;
+
+	policed = bpf_map_lookup_elem(&ilax_policed, &slot);
+	if (!policed)
+		return;
+	outcome &= ~LIMIT_UNCHARGED;
+	if (outcome == LIMIT_REFUSED || outcome == LIMIT_WOULD_REFUSE) {
+		policed->dropped_packets += charge->packets;
+		policed->dropped_bytes += charge->bytes;
+		return;
+	}
+	policed->passed_packets += charge->packets;
+	policed->passed_bytes += charge->bytes;
+	if (outcome == LIMIT_PASSED)
+		return;
+	if (outcome == LIMIT_TAGGED) {
+		policed->tagged_packets += charge->packets;
+		policed->tagged_bytes += charge->bytes;
+	} else if (charge->markable) {
+		policed->marked_packets += charge->packets;
+		policed->marked_bytes += charge->bytes;
+	}
+}
+
+/* The nearest limit that tags decides how. */
+static __always_inline void limit_note(const struct ilax_limit *limit,
+				       struct ilax_charge *charge, int outcome)
+{
+	outcome &= ~LIMIT_UNCHARGED;
+	if (outcome == LIMIT_MARKED)
+		charge->ce = charge->markable;
+	if (outcome == LIMIT_TAGGED && !charge->tag) {
+		charge->tag = true;
+		charge->mark = limit->tag_mark;
+		charge->prio = limit->tag_prio;
+	}
+}
+
+/* Charge one limit. Returns its enum limit_outcome. */
+static __always_inline int limit_charge(__u32 slot,
+					const struct ilax_limit *limit,
+					struct ilax_charge *charge)
+{
+	int outcome;
+
+	outcome = limit_outcome(limit, limit_level(slot, limit, charge));
+	limit_note(limit, charge, outcome);
+	return outcome;
+}
+
+/* The end of it: count what all levels let pass, or take the charge back. */
+static __always_inline void limit_settle(__u32 slot,
+					 const struct ilax_limit *limit,
+					 const struct ilax_charge *charge,
+					 int outcome, bool pass)
+{
+	if (pass || outcome == LIMIT_REFUSED)
+		limit_count(slot, charge, outcome);
+	else if (!(outcome & LIMIT_UNCHARGED))
+		limit_undo(slot, limit, charge);
+}
+
+/* Both for a parent; global, so that the verifier looks at them once. */
+__noinline int ilax_limit_charge(__u32 slot, struct ilax_charge *charge)
+{
+	const struct ilax_limit *limit;
+
+	limit = bpf_map_lookup_elem(&ilax_limits, &slot);
+	if (!limit || !charge)
+		return LIMIT_PASSED;
+	return limit_charge(slot, limit, charge);
+}
+
+__noinline int ilax_limit_settle(__u32 slot, const struct ilax_charge *charge,
+				 int outcome, bool pass)
+{
+	const struct ilax_limit *limit;
+
+	limit = bpf_map_lookup_elem(&ilax_limits, &slot);
+	if (limit && charge)
+		limit_settle(slot, limit, charge, outcome, pass);
+	return 0;
+}
+
+/*
+ * All parents, or none: those that were charged before one refuses have their
+ * time back. Returns whether all of them let the packet pass.
+ */
+static __noinline bool limit_parents(const struct ilax_limit *leaf,
+				     struct ilax_charge *charge)
+{
+	__u32 outcomes[ILAX_LIMIT_PARENTS];
+	bool pass = true;
+	int i, j;
+
+	for (i = 0; i < ILAX_LIMIT_PARENTS && leaf->parents[i] && pass; i++) {
+		outcomes[i] = ilax_limit_charge(leaf->parents[i], charge);
+		pass = outcomes[i] != LIMIT_REFUSED;
+	}
+	for (j = 0; j < ILAX_LIMIT_PARENTS && j < i; j++)
+		ilax_limit_settle(leaf->parents[j], charge, outcomes[j], pass);
+	return pass;
+}
+
+/*
+ * Charge a limit and its parents. Returns whether the packet passes; then
+ * `charge` says whether it is to be marked or tagged on its way.
+ */
+static __always_inline bool limit_police(__u32 slot,
+					 const struct ilax_limit *limit,
+					 struct ilax_charge *charge)
+{
+	bool pass = true;
+	int outcome;
+
+	outcome = limit_charge(slot, limit, charge);
+	if (outcome == LIMIT_REFUSED)
+		pass = false;
+	else if (limit->parents[0])
+		pass = limit_parents(limit, charge);
+	limit_settle(slot, limit, charge, outcome, pass);
+	/* The loss is this limit's, whoever above it refused. */
+	if (!pass && outcome != LIMIT_REFUSED)
+		limit_count(slot, charge, LIMIT_REFUSED);
+	return pass;
+}
+
+#endif /* ILAX_LIMIT_H */
