@@ -26,7 +26,6 @@ _STRUCTS: dict[str, tuple[str | None, str]] = {
     "ilax_traffic": (None, "ilax_traffic"),
     "ilax_limits": (None, "ilax_limit"),
     "ilax_backlogs": (None, "ilax_backlog"),
-    "ilax_policed": (None, "ilax_policed"),
     "ilax_chunks": (None, "ilax_chunk"),
 }
 
