@@ -93,14 +93,20 @@ static __always_inline void limit_add(__u64 *total, __u64 count)
 		__sync_fetch_and_add(total, count);
 }
 
-/* Give back what the owner of a row has paid for, and count what it counted. */
+/*
+ * Give back what the owner of a row has paid for, and count what it counted; not
+ * if the slot has gone to another limit meanwhile.
+ */
 static __always_inline void limit_evict(struct ilax_chunk *chunk)
 {
-	__u32 slot = chunk->slot;
+	const struct ilax_limit *limit;
 	struct ilax_backlog *backlog;
+	__u32 slot = chunk->slot;
 
+	limit = bpf_map_lookup_elem(&ilax_limits, &slot);
 	backlog = bpf_map_lookup_elem(&ilax_backlogs, &slot);
-	if (!slot || !backlog)
+	if (!slot || !limit || !backlog ||
+	    (limit->generation ^ chunk->generation) >> ILAX_GENERATION_SHIFT)
 		return;
 	limit_add(&backlog->until, -chunk->left);
 #define MOVE(field) limit_add(&backlog->total.field, chunk->policed.field)

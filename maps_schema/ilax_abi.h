@@ -370,6 +370,8 @@ enum ilax_limit_unit {
 	 */
 	ILAX_FRAME_OVERHEAD = 24,
 	ILAX_FRAME_SHORTEST = 60,
+	/* What ilax_chunks hold for an earlier use of a slot is void. */
+	ILAX_GENERATION_SHIFT = 16,
 	/* Frames up to this length have ilax_limit.small to spare: pure ACKs and
 	 * SYNs, whose loss costs most and saves least.
 	 */
@@ -396,7 +398,9 @@ struct ilax_limit {
 	__u32 drop;	   /* ns of backlog beyond which they are dropped */
 	__u32 small;	   /* ns added to `drop` for ILAX_SMALL_FRAME */
 	__u32 parents[ILAX_LIMIT_PARENTS]; /* slots, nearest first; 0 ends */
-	__u32 generation;		   /* differs after each change */
+	__u32 generation;		   /* upper half: which use of the slot;
+					    * lower half: which change since
+					    */
 	__u32 tag_mark;			   /* skb->mark of ILAX_LIMIT_TAG */
 	__u32 tag_prio;			   /* skb->priority of ILAX_LIMIT_TAG */
 	__u8 action;			   /* enum ilax_limit_action */
