@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -98,6 +100,28 @@ class Instance(Closing):
                 f"(net:[{netns}]); nothing was changed",
                 hint="run ilax inside of it (nsenter --net=...), or name another --instance",
             )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other loaders away from set-up while several rows change together.
+
+        Raises:
+            ConflictError: the instance was taken down since it was opened.
+        """
+        with self.pins.lock():
+            if not self._is_pinned():
+                raise ConflictError(
+                    f"instance {self.name} was taken down meanwhile; nothing was changed",
+                    hint="try again",
+                )
+            yield
+
+    def _is_pinned(self) -> bool:
+        try:
+            with Map.open_pinned(self.pins.maps / "ilax_abi") as pinned:
+                return pinned.id == self.maps["ilax_abi"].id
+        except NotFoundError:
+            return False
 
     def close(self) -> None:
         """Close all maps."""
