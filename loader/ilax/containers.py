@@ -17,6 +17,7 @@ from ilax.endpoints import Endpoint
 from ilax.errors import ConflictError, NotFoundError, UsageError
 from ilax.instance import Instance, own_netns
 from ilax.netlink import (
+    LOOPBACK,
     Interface,
     Network,
     inside,
@@ -109,8 +110,8 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
 
 
 def _check_device_name(name: str) -> None:
-    # As dev_valid_name() of the kernel; `%` would be a template to it.
-    if not re.fullmatch(r"[^\s/:%]{1,15}", name) or name in (".", ".."):
+    # As dev_valid_name() of the kernel, in ASCII; `%` would be a template to it.
+    if not re.fullmatch(r"[!-~]{1,15}", name) or set("/:%") & set(name) or name in (".", ".."):
         raise UsageError(f"{name!r} is no name for an interface; nothing was changed")
 
 
@@ -177,7 +178,7 @@ def _make_link(
             if host is None:
                 raise NotFoundError(f"the new device of {options.sir} has disappeared")
             turn_gro_on(options.device)
-            inner_network.set_up(1)
+            inner_network.set_up(LOOPBACK)
             inner_network.add_address(inner.index, str(options.sir), 128)
             inner_network.set_up(inner.index)
             inner_network.add_neighbour(inner.index, GATEWAY, host.mac)

@@ -13,7 +13,7 @@ from ilax.bpf import Program
 from ilax.bpf.link import TCX_INGRESS
 from ilax.bpf.map import ANY, NO_EXIST
 from ilax.errors import ConflictError, NotFoundError
-from ilax.netlink import interface_names
+from ilax.netlink import LOOPBACK, interface_names
 from ilax.privileges import require_capabilities
 from ilax.tables import index_key
 from ilax.transaction import Transaction
@@ -169,8 +169,8 @@ def put_host(network: Network, instance: Instance, sir: Address, change: Transac
     existing = instance.endpoints.get(wire.packed)
     if existing is not None and _from_row(existing).delivery != "host":
         raise ConflictError(f"{sir} is a container's endpoint; nothing was changed")
-    if network.add_address(1, str(sir), 128):
-        change.on_failure(network.delete_address, 1, str(sir), 128)
+    if network.add_address(LOOPBACK, str(sir), 128):
+        change.on_failure(network.delete_address, LOOPBACK, str(sir), 128)
     slot = free_slot(instance) if existing is None else int(existing["slot"])
     endpoint = Endpoint(sir, wire, "host", 0, bytes(6), bytes(6), 0, slot, 1, owns_link=True)
     publish(instance, endpoint, change, replace=existing is not None)
@@ -231,7 +231,7 @@ def remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
     mappings.delete_local(instance, endpoint.sir, endpoint.wire)
     if endpoint.delivery == "host":
         if endpoint.owns_link:
-            network.delete_address(1, str(endpoint.sir), 128)
+            network.delete_address(LOOPBACK, str(endpoint.sir), 128)
         return
     device = network.interface_by_index(endpoint.ifindex)
     if device is not None and (

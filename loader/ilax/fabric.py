@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ilax.instance import Instance
 
 
+# Unspecified, loopback and mapped addresses; link-local; multicast.
+_NOT_GLOBAL = (Prefix(0, 8), Prefix(0xFE80 << 48, 10), Prefix(0xFF00 << 48, 8))
+
+
 @dataclass(frozen=True)
 class Fabric:
     """One SIR domain, as this host sees it.
@@ -42,6 +46,10 @@ class Fabric:
     def __post_init__(self) -> None:
         if not self.sir_prefixes or not self.locators:
             raise UsageError("a SIR prefix and a locator are needed")
+        for prefix in (*self.sir_prefixes, *self.locators, *self.blocks):
+            for special in _NOT_GLOBAL:
+                if prefix in special or special in prefix:
+                    raise UsageError(f"{prefix} is not for global unicast: it overlaps {special}")
         for sir in self.sir_prefixes:
             for other in (*self.locators, *self.blocks):
                 if sir in other or other in sir:

@@ -79,7 +79,13 @@ class Instance(Closing):
                 )
             raise NotFoundError(f"instance {name} is not up", hint="start it with `ilax up`")
         with ExitStack() as stack:
-            maps = {n: stack.enter_context(Map.open_pinned(pins.maps / n)) for n in MAP_NAMES}
+            try:
+                maps = {n: stack.enter_context(Map.open_pinned(pins.maps / n)) for n in MAP_NAMES}
+            except NotFoundError as error:
+                raise NotFoundError(
+                    f"instance {name} is incomplete: {error}; nothing was changed",
+                    hint="`ilax down` removes what is left of it, then `ilax up`",
+                ) from error
             minor = check_abi_row(maps["ilax_abi"], name)
             check_maps(maps, name, newer=minor > schema.enum("ilax_version")["ILAX_ABI_MINOR"])
             return cls(pins, maps, stack.pop_all())

@@ -22,7 +22,7 @@ from ilax.errors import ConflictError, NotFoundError, UsageError
 from ilax.fabric import Fabric
 from ilax.instance import MAP_NAMES, Instance, own_netns
 from ilax.kernel import require_kernel
-from ilax.netlink import Interface, Network
+from ilax.netlink import LOOPBACK, Interface, Network
 from ilax.others import Other
 from ilax.pins import PinFolder, ensure_bpffs, remove_folder
 from ilax.privileges import require_capabilities
@@ -93,31 +93,22 @@ def up(instance: str, options: UpOptions) -> UpResult:
     """
     require_kernel()
     require_capabilities("bring an instance up")
-    if options.host_address is not None:
-        options.fabric.check_sir(options.host_address)
+    _check_addresses(options)
     pins = PinFolder(instance)
     ensure_bpffs()
     with Network() as network, pins.lock(), ExitStack() as held, Transaction() as change:
         uplink = network.interface(options.uplink)
+        _check_uplink(uplink)
         neighbours = others.at_work(instance)
         others.refuse_shared(neighbours, uplink.index, options.fabric.sir_prefixes, options.tc)
         fresh = not pins.maps.is_dir()
         if fresh:
-            if pins.other_versions():
-                # Instance.open() says which contract that is.
-                Instance.open(instance).close()
-            # What a killed `up` or `down` has left; without maps it is of no use.
-            pins.remove()
-            change.on_failure(pins.remove)
-        pins.create()
-        if fresh:
-            _make_maps(pins, options)
+            _make_instance(pins, options, change)
         opened = held.enter_context(Instance.open(instance))
         if not fresh:
-            opened.require_own_netns("bring it up again")
-            _check_sizes(opened, options)
-            _check_endpoints_fit(opened, options.fabric)
-            fabric.check_fits(opened, options.fabric)
+            _check_upgrade(opened, options)
+            # A killed `down` may have taken folders away.
+            pins.create()
         programs = {name: held.enter_context(p) for name, p in _load(opened.maps).items()}
         previous = {name: _previous(pins, name, held) for name in programs}
         if fresh:
@@ -165,6 +156,9 @@ def down(instance: str, *, force: bool = False) -> None:
     if not pins.base.is_dir():
         raise NotFoundError(f"instance {instance} is not up; nothing was changed")
     with pins.lock():
+        if not pins.version.is_dir() and pins.other_versions():
+            # Instance.open() says which contract that is.
+            Instance.open(instance).close()
         if pins.maps.is_dir():
             try:
                 with Instance.open(instance) as opened:
@@ -204,6 +198,36 @@ def _uplink_hooks(ifindex: int) -> tuple[Hook, Hook]:
         Hook("uplink_ingress", ifindex, TCX_INGRESS),
         Hook("uplink_egress", ifindex, TCX_EGRESS),
     )
+
+
+def _check_addresses(options: UpOptions) -> None:
+    if options.host_address is not None:
+        options.fabric.check_sir(options.host_address)
+    if options.gateway is not None and not options.gateway.is_unicast:
+        raise UsageError(f"{options.gateway} cannot be a next hop; nothing was changed")
+
+
+def _check_uplink(uplink: Interface) -> None:
+    if uplink.index == LOOPBACK:
+        raise UsageError("the loopback interface cannot be an uplink; nothing was changed")
+
+
+def _check_upgrade(opened: Instance, options: UpOptions) -> None:
+    opened.require_own_netns("bring it up again")
+    _check_sizes(opened, options)
+    _check_endpoints_fit(opened, options.fabric)
+    fabric.check_fits(opened, options.fabric)
+
+
+def _make_instance(pins: PinFolder, options: UpOptions, change: Transaction) -> None:
+    if pins.other_versions():
+        # Instance.open() says which contract that is.
+        Instance.open(pins.instance).close()
+    # What a killed `up` or `down` has left; without maps it is of no use.
+    pins.remove()
+    change.on_failure(pins.remove)
+    pins.create()
+    _make_maps(pins, options)
 
 
 def _make_maps(pins: PinFolder, options: UpOptions) -> None:
@@ -367,8 +391,8 @@ def _route(
     change.on_failure(_leave, network, ways, before, neighbours)
     if before is not None and network.interface_by_index(before.uplink) is not None:
         change.on_failure(_put_routes, network, before, ways.uplink)
-    if ways.source is not None and network.add_address(1, str(ways.source), 128):
-        change.on_failure(network.delete_address, 1, str(ways.source), 128)
+    if ways.source is not None and network.add_address(LOOPBACK, str(ways.source), 128):
+        change.on_failure(network.delete_address, LOOPBACK, str(ways.source), 128)
     _put_routes(network, ways, before.uplink if before else 0)
 
 

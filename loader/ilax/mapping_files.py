@@ -28,6 +28,8 @@ EXPORT_COLUMNS = ("sir", "wire", "action", "generation")
 
 def _csv_records(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(stream)
+    if "sir" not in (reader.fieldnames or ["sir"]):
+        raise UsageError("line 1: the header has no column 'sir'; nothing was written")
     for record in reader:
         yield reader.line_num, record
 

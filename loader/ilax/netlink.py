@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -21,10 +22,16 @@ from ilax.errors import ConflictError, IlaxError, NotFoundError, SystemCallError
 # Routes of ours carry this protocol, so that they can be told from others.
 ROUTE_PROTOCOL = 105
 
+# Number of the loopback interface in every namespace.
+LOOPBACK = 1
+
 _NUD_PERMANENT = 0x80
 _IFA_F_NODAD = 0x02
 _MAIN_TABLE = 254
 _FAMILY = socket.AF_INET6
+# <linux/nsfs.h>, <linux/sched.h>
+_NS_GET_NSTYPE = 0xB703
+_CLONE_NEWNET = 0x40000000
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +326,7 @@ def namespace_path(name: str) -> Path:
     """Path of a network namespace given as a name, a process number or a path.
 
     Raises:
-        NotFoundError: there is no such namespace.
+        NotFoundError: there is no such namespace, or it is none.
     """
     if name.isdigit():
         path = Path("/proc") / name / "ns/net"
@@ -327,8 +334,17 @@ def namespace_path(name: str) -> Path:
         path = Path(name)
     else:
         path = Path("/run/netns") / name
-    if not path.exists():
-        raise NotFoundError(f"no network namespace {name} ({path})")
+    try:
+        with path.open("rb", buffering=0) as namespace:
+            kind = fcntl.ioctl(namespace, _NS_GET_NSTYPE)
+    except FileNotFoundError:
+        raise NotFoundError(f"no network namespace {name} ({path}); nothing was changed") from None
+    except PermissionError:
+        raise
+    except OSError:
+        kind = 0  # a folder, or not a namespace
+    if kind != _CLONE_NEWNET:
+        raise NotFoundError(f"{path} is no network namespace; nothing was changed")
     return path
 
 
