@@ -390,27 +390,26 @@ def _route(
     """Route the SIR prefixes by way of the uplink, instead of as before."""
     change.on_failure(_leave, network, ways, before, neighbours)
     if before is not None and network.interface_by_index(before.uplink) is not None:
-        change.on_failure(_put_routes, network, before, ways.uplink)
+        change.on_failure(_put_routes, network, before)
     if ways.source is not None and network.add_address(LOOPBACK, str(ways.source), 128):
         change.on_failure(network.delete_address, LOOPBACK, str(ways.source), 128)
-    _put_routes(network, ways, before.uplink if before else 0)
+    _put_routes(network, ways)
 
 
-def _put_routes(network: Network, ways: _Ways, instead_of: int) -> None:
+def _put_routes(network: Network, ways: _Ways) -> None:
     network.add_neighbour(ways.uplink, SIR_GATEWAY, _SIR_GATEWAY_MAC)
     # The route names it as a source, so it has to be there before.
     source = str(ways.source) if ways.source else None
     for prefix in ways.sir_prefixes:
-        network.add_route(
-            str(prefix), ways.uplink, gateway=SIR_GATEWAY, source=source, instead_of=instead_of
-        )
+        # No other instance here has the prefix, so a route of ours is this one's.
+        network.add_route(str(prefix), ways.uplink, gateway=SIR_GATEWAY, source=source, move=True)
 
 
 def _leave(network: Network, before: _Ways, now: _Ways | None, neighbours: Sequence[Other]) -> None:
     """Take away what is not needed any more, and nothing that others use.
 
-    Routes of an earlier change that was killed are among it: they carry our next
-    hop, and either are on our uplink or lead to our prefixes.
+    What an `up` left that was killed on its way to another uplink is among it:
+    our next hop tells routes and neighbours.
     """
     foreign = {str(prefix) for other in neighbours for prefix in other.sir_prefixes}
     wanted = {(str(prefix), now.uplink) for prefix in now.sir_prefixes} if now else set()
@@ -420,13 +419,15 @@ def _leave(network: Network, before: _Ways, now: _Ways | None, neighbours: Seque
         (destination, index)
         for destination, index in found
         if (destination, index) not in wanted
-        and (destination in ours or (index == before.uplink and destination not in foreign))
+        and destination not in foreign
+        and (destination in ours or index == before.uplink)
     ]
     for destination, index in doomed:
         network.delete_route(destination, index)
-    in_use = {index for route in found if route not in doomed for index in route[1:]}
-    for index in ({before.uplink} | {index for _, index in doomed}) - in_use:
-        network.delete_neighbour(index, SIR_GATEWAY)
+    in_use = {route[1] for route in found if route not in doomed}
+    for index in network.interfaces_with_neighbour(SIR_GATEWAY, _SIR_GATEWAY_MAC):
+        if index not in in_use:
+            network.delete_neighbour(index, SIR_GATEWAY)
     shared = any(other.uplink == before.uplink for other in neighbours)
     if now and now.uplink != before.uplink and not shared:
         for hook in _uplink_hooks(before.uplink):

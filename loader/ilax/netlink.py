@@ -193,12 +193,12 @@ class Network:
         *,
         gateway: str | None = None,
         source: str | None = None,
-        instead_of: int = 0,
+        move: bool = False,
     ) -> None:
         """Add a route that carries our protocol number, or renew ours.
 
         Args:
-            instead_of: also replace a route of ours that leaves by this interface.
+            move: also replace a route of ours that leaves by another interface.
 
         Raises:
             ConflictError: another route to the same destination stands there, of
@@ -217,11 +217,11 @@ class Network:
         except NetlinkError as error:
             if error.code != errno.EEXIST:
                 raise SystemCallError(action, error.code) from error
-            self._refuse_other_route(destination, {index, instead_of})
+            self._refuse_other_route(destination, None if move else index)
             with errors(action):
                 self._ipr.route("replace", **arguments)
 
-    def _refuse_other_route(self, destination: str, own: set[int]) -> None:
+    def _refuse_other_route(self, destination: str, own: int | None) -> None:
         target, _, length = destination.partition("/")
         with errors(f"list routes to {destination}"):
             routes = list(self._ipr.get_routes(family=_FAMILY, table=_MAIN_TABLE))
@@ -230,7 +230,7 @@ class Network:
             if not same:
                 continue
             oif = route.get_attr("RTA_OIF")
-            if route["proto"] != ROUTE_PROTOCOL or oif not in own:
+            if route["proto"] != ROUTE_PROTOCOL or own not in (oif, None):
                 raise ConflictError(
                     f"a route to {destination} exists already (protocol {route['proto']}, "
                     f"interface {oif}); it was left alone"
@@ -262,6 +262,17 @@ class Network:
                 family=_FAMILY,
                 state=_NUD_PERMANENT,
             )
+
+    def interfaces_with_neighbour(self, address: str, mac: bytes) -> list[int]:
+        """Numbers of the interfaces that have this permanent neighbour."""
+        with errors(f"list neighbours {address}"):
+            found = list(self._ipr.get_neighbours(family=_FAMILY, dst=address))
+        return [
+            int(neighbour["ifindex"])
+            for neighbour in found
+            if neighbour["state"] & _NUD_PERMANENT
+            and neighbour.get_attr("NDA_LLADDR") == mac.hex(":")
+        ]
 
     def delete_neighbour(self, index: int, address: str) -> None:
         """Remove a neighbour; what is gone already is fine."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,8 +82,6 @@ def list_all(context: Context, limit: int | None) -> None:
     Example:
       ilax mapping list --limit 20
     """
-    import io
-
     from ilax import mapping_files
     from ilax.instance import Instance
 
@@ -160,7 +159,11 @@ def export_file(context: Context, file: str, file_format: str | None) -> None:
 def _reading(file: str) -> Iterator[TextIO]:
     if file == "-":
         # Whatever the locale says: the format is UTF-8.
-        yield click.get_text_stream("stdin", encoding="utf-8-sig", errors="strict")
+        stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
+        try:
+            yield stream
+        finally:
+            stream.detach()
         return
     try:
         with Path(file).open(encoding="utf-8-sig", newline="") as stream:
