@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interfaces, addresses, routes and neighbours, through pyroute2's IPRoute."""
+"""Interfaces, addresses, routes and neighbours, through pyroute2's IPRoute.
+
+pyroute2 is imported where it is first used: that takes a tenth of a second, and
+commands that only read maps have no need of it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from ilax import _libc
 from ilax.errors import ConflictError, IlaxError, NotFoundError, SystemCallError
@@ -74,6 +75,8 @@ def errors(action: str, *, fine: tuple[int, ...] = ()) -> Iterator[None]:
         action: what is tried, in words.
         fine: errno values that are no error.
     """
+    from pyroute2.netlink.exceptions import NetlinkError
+
     try:
         yield
     except NetlinkError as error:
@@ -91,6 +94,8 @@ class Network:
     """
 
     def __init__(self) -> None:
+        from pyroute2 import IPRoute
+
         with errors("open a netlink socket"):
             self._ipr = IPRoute()
 
@@ -171,15 +176,15 @@ class Network:
         arguments: dict[str, Any] = {
             "index": index, "address": address, "prefixlen": length, "flags": _IFA_F_NODAD
         }  # fmt: skip
-        with errors(f"add address {address} to interface {index}"):
-            try:
-                self._ipr.addr("add", **arguments)
-            except NetlinkError as error:
-                if error.code != errno.EEXIST:
-                    raise
+        action = f"add address {address} to interface {index}"
+        added = False
+        with errors(action, fine=(errno.EEXIST,)):
+            self._ipr.addr("add", **arguments)
+            added = True
+        if not added:
+            with errors(action):
                 self._ipr.addr("replace", **arguments)
-                return False
-        return True
+        return added
 
     def delete_address(self, index: int, address: str, length: int) -> None:
         """Remove an address; what is gone already is fine."""
@@ -212,14 +217,15 @@ class Network:
         if source:
             arguments["prefsrc"] = source
         action = f"add route to {destination}"
-        try:
+        added = False
+        with errors(action, fine=(errno.EEXIST,)):
             self._ipr.route("add", **arguments)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise SystemCallError(action, error.code) from error
-            self._refuse_other_route(destination, None if move else index)
-            with errors(action):
-                self._ipr.route("replace", **arguments)
+            added = True
+        if added:
+            return
+        self._refuse_other_route(destination, None if move else index)
+        with errors(action):
+            self._ipr.route("replace", **arguments)
 
     def _refuse_other_route(self, destination: str, own: int | None) -> None:
         target, _, length = destination.partition("/")
@@ -280,7 +286,7 @@ class Network:
             self._ipr.neigh("del", dst=address, ifindex=index, family=_FAMILY)
 
     @property
-    def ipr(self) -> IPRoute:
+    def ipr(self) -> Any:
         """The IPRoute behind it, for tc filters."""
         return self._ipr
 
@@ -318,6 +324,7 @@ def turn_gro_on(name: str) -> None:
     """
     from pyroute2.ethtool import Ethtool
     from pyroute2.ethtool.ioctl import EthtoolError
+    from pyroute2.netlink.exceptions import NetlinkError
 
     try:
         with Ethtool() as ethtool:
