@@ -120,6 +120,8 @@ def load(
             written.
         MapFullError: its `written` tells how many rows were written.
     """
+    import numpy as np
+
     known = fabric.read(instance)
     records = _READERS[file_format](stream)
     checked: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
@@ -133,7 +135,9 @@ def load(
             wire = address_bulk.to_wire(sir, _locators(chunk), cbit=known.cbit, typed=known.typed)
         checked.append((sir, wire))
         progress(len(chunk))
-    standing = mappings.Standing(instance)
+    if not checked:
+        return 0
+    standing = mappings.Standing(instance, np.concatenate([sir for sir, _ in checked]))
     written, total = 0, sum(len(sir) for sir, _ in checked)
     for sir, wire in checked:
         generations = standing.generations(known, sir, wire)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # smooth progress bar.
 CHUNK_ROWS = 65536
 
+# Looking up so many rows takes less time than reading a large table.
+_FEW_ROWS = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
@@ -181,8 +184,10 @@ def put_bulk(
         wire = address_bulk.to_wire(sir, locator, cbit=known.cbit, typed=known.typed)
     else:
         raise UsageError("give either wire addresses or a locator; nothing was written")
-    numbers = Standing(instance).generations(known, sir, wire) if generation is None else generation
-    return write_bulk(instance, known, sir, wire, numbers)
+    if generation is None:
+        numbers = Standing(instance, sir).generations(known, sir, wire)
+        return write_bulk(instance, known, sir, wire, numbers)
+    return write_bulk(instance, known, sir, wire, generation)
 
 
 def check_prefixes(known: Fabric, sir: NDArray[np.uint64]) -> None:
@@ -255,11 +260,14 @@ def _actions_of(known: Fabric, wire: NDArray[np.uint64]) -> NDArray[np.uint8]:
 class Standing:
     """The rows that stand before a bulk load, to number their successors.
 
-    Read in batches, once: asking for each row takes as long as writing it.
+    Args:
+        asked: SIR addresses of the load. For a few the rows are looked up, for
+            many the whole table is read in batches.
     """
 
-    def __init__(self, instance: Instance) -> None:
-        self._sir, self._rows = read_all(instance)
+    def __init__(self, instance: Instance, asked: NDArray[np.uint64]) -> None:
+        few = len(asked) <= _FEW_ROWS
+        self._sir, self._rows = _look_up(instance, asked) if few else read_all(instance)
 
     def generations(
         self, known: Fabric, sir: NDArray[np.uint64], wire: NDArray[np.uint64]
@@ -292,6 +300,22 @@ class Standing:
             )
             found[asked] = old["generation"] + changed.astype(np.uint64)
         return found
+
+
+def _look_up(
+    instance: Instance, asked: NDArray[np.uint64]
+) -> tuple[NDArray[np.uint64], NDArray[np.void]]:
+    """The rows of some addresses that have one, as `read_all` returns them."""
+    import numpy as np
+
+    found = []
+    for prefix, identifier in np.unique(asked, axis=0).tolist():
+        raw = instance.mappings.map.lookup(Address(prefix, identifier).packed)
+        if raw is not None:
+            found.append((prefix, identifier, raw))
+    sir = np.array([half[:2] for half in found], np.uint64).reshape(-1, 2)
+    raws = b"".join(raw for *_, raw in found)
+    return sir, np.frombuffer(raws, instance.mappings.value_dtype)
 
 
 def read_all(instance: Instance) -> tuple[NDArray[np.uint64], NDArray[np.void]]:

@@ -108,8 +108,12 @@ def _generations(lab: Lab) -> dict[str, int]:
     return {sir: int(generation) for sir, _, _, generation in rows}
 
 
-def test_an_import_numbers_what_it_changes(running: Lab, tmp_path: Path) -> None:
+@pytest.mark.parametrize("few", [0, 4096], ids=["whole table", "looked up"])
+def test_an_import_numbers_what_it_changes(
+    running: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
     """The old generation and one where the row changes; the same where it does not."""
+    monkeypatch.setattr(mappings, "_FEW_ROWS", few)
     source = tmp_path / "m.csv"
 
     def load(*rows: tuple[int, str]) -> None:
