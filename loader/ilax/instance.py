@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -83,7 +85,13 @@ class Instance(Closing):
                 )
             raise NotFoundError(f"instance {name} is not up", hint="start it with `ilax up`")
         with ExitStack() as stack:
-            maps = {n: stack.enter_context(Map.open_pinned(pins.maps / n)) for n in MAP_NAMES}
+            try:
+                maps = {n: stack.enter_context(Map.open_pinned(pins.maps / n)) for n in MAP_NAMES}
+            except NotFoundError as error:
+                raise NotFoundError(
+                    f"instance {name} is incomplete: {error}; nothing was changed",
+                    hint="`ilax down` removes what is left of it, then `ilax up`",
+                ) from error
             minor = check_abi_row(maps["ilax_abi"], name)
             check_maps(maps, name, newer=minor > schema.enum("ilax_version")["ILAX_ABI_MINOR"])
             return cls(pins, maps, stack.pop_all())
@@ -104,6 +112,28 @@ class Instance(Closing):
                 f"(net:[{netns}]); nothing was changed",
                 hint="run ilax inside of it (nsenter --net=...), or name another --instance",
             )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other loaders away from set-up while several rows change together.
+
+        Raises:
+            ConflictError: the instance was taken down since it was opened.
+        """
+        with self.pins.lock():
+            if not self._is_pinned():
+                raise ConflictError(
+                    f"instance {self.name} was taken down meanwhile; nothing was changed",
+                    hint="try again",
+                )
+            yield
+
+    def _is_pinned(self) -> bool:
+        try:
+            with Map.open_pinned(self.pins.maps / "ilax_abi") as pinned:
+                return pinned.id == self.maps["ilax_abi"].id
+        except NotFoundError:
+            return False
 
     def close(self) -> None:
         """Close all maps."""

@@ -64,7 +64,7 @@ def add(
     with Instance.open(context.instance) as instance:
         if netns is None:
             with Network() as network:
-                added = endpoints.put_host(network, instance, sir)
+                added = endpoints.add_host(network, instance, sir)
         else:
             added = containers.add(
                 instance,
