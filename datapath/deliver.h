@@ -55,11 +55,10 @@ static __always_inline int deliver_by_row(hook_ctx *ctx,
 
 	/*
 	 * Before anything is rewritten or charged: without room for metadata tc
-	 * can still do all of it. What the stack gets needs a note only if it
-	 * was charged, so that tc does not charge it again.
+	 * can still do all of it. What the stack gets has a note as well, or tc
+	 * would take the SIR destination for one that nobody has seen.
 	 */
-	if (HOOK_DELIVERS_LATER &&
-	    (reason < 0 ? !redirects : row->limit != 0) &&
+	if (HOOK_DELIVERS_LATER && !(redirects && reason < 0) &&
 	    hook_hand_over(ctx, reason < 0 ? row->ifindex : 0))
 		return ILAX_PASS_NO_METADATA;
 	if (row->limit) {

@@ -10,14 +10,18 @@
 #include "types.h"
 
 /*
- * A destination without an endpoint. A SIR address comes here where routers send
- * their errors to this host by default: the stack routes it, to a task of this
- * host perhaps, so the quoted packet is put right like any other.
+ * A destination that is no wire address of an endpoint. SIR addresses come here
+ * where routers send their errors to this host by default. Those of this host's
+ * own tasks are delivered like any other, or else the stack would route them past
+ * the limit of the task: then *key becomes the wire address. The rest is routed,
+ * and a packet that it quotes is put right here, where it enters the fabric.
  */
 static __always_inline int ilax_ingress_miss(hook_ctx *ctx,
-					     const struct ilax_packet *pkt)
+					     const struct ilax_packet *pkt,
+					     struct ilax_addr *key)
 {
 	const struct ilax_prefix *row = ilax_classify(&pkt->dst);
+	const struct ilax_mapping *mapping;
 	int reason;
 
 	if (!row)
@@ -29,7 +33,14 @@ static __always_inline int ilax_ingress_miss(hook_ctx *ctx,
 		return ilax_is_host_address(row, &pkt->dst) ?
 			       ILAX_PASS_NOT_OURS :
 			       ILAX_DROP_UNKNOWN_IDENTIFIER;
-	if (row->kind == ILAX_PREFIX_SIR && icmp6_possible(pkt)) {
+	if (row->kind != ILAX_PREFIX_SIR)
+		return ILAX_PASS_NOT_OURS;
+	mapping = bpf_map_lookup_elem(&ilax_mappings, key);
+	if (mapping && mapping->action == ILAX_ACTION_LOCAL) {
+		*key = mapping->wire;
+		return ILAX_CONTINUE;
+	}
+	if (icmp6_possible(pkt)) {
 		reason = ilax_icmp6_inner(ctx, pkt);
 		if (reason >= 0)
 			return reason;
@@ -46,8 +57,14 @@ static __always_inline int ilax_ingress(hook_ctx *ctx, struct ilax_packet *pkt,
 	int reason;
 
 	row = bpf_map_lookup_elem(&ilax_endpoints, &key);
-	if (!row)
-		return ilax_ingress_miss(ctx, pkt);
+	if (!row) {
+		reason = ilax_ingress_miss(ctx, pkt, &key);
+		if (reason >= 0)
+			return reason;
+		row = bpf_map_lookup_elem(&ilax_endpoints, &key);
+		if (!row || !addr_equal(&row->sir, &pkt->dst))
+			return ILAX_PASS_NOT_OURS;
+	}
 	pkt->to_slot = row->slot;
 	if (icmp6_possible(pkt)) {
 		reason = ilax_icmp6_inner(ctx, pkt);

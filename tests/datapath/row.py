@@ -55,9 +55,9 @@ def _reason(reasons: Reasons, hook: Hook) -> str:
     return reasons if isinstance(reasons, str) else reasons[hook]
 
 
-def _handover(tables: Tables, wire: bytes) -> bytes:
+def _handover(ifindex: int) -> bytes:
+    """The note of XDP for tc; 0 stands for the host's stack."""
     magic = 0x696C6178
-    ifindex = tables.endpoints[wire].ifindex
     return magic.to_bytes(4, "little") + ifindex.to_bytes(4, "little")
 
 
@@ -75,15 +75,19 @@ def arrives(
     hooks: tuple[Hook, ...] = INGRESS,
     packet: Packet | None = None,
     tables: Tables = PLAN,
+    by_sir: bool = False,
 ) -> list[Row]:
     """A packet from the underlay to the wire address of an identifier.
 
     Args:
+        by_sir: to its SIR address instead.
         after: builds the packet that comes out, if more than the header differs.
         packet: everything but its data is taken over.
     """
     wire, sir = domain.here(name), domain.name(name)
-    given = replace(packet or Packet(b""), data=ether(build(wire, hop), tags=tags))
+    given = replace(
+        packet or Packet(b""), data=ether(build(sir if by_sir else wire, hop), tags=tags)
+    )
     rows = []
     for hook in hooks:
         reason = _reason(reasons, hook)
@@ -98,7 +102,11 @@ def arrives(
             out = plan.mac(ifindex, 1) + plan.mac(ifindex) + out[12:]
         if reason.startswith("DROP"):
             out = None
-        handover = _handover(tables, wire) if reason == "SEND_META" else b""
+        handover = b""
+        if reason == "SEND_META":
+            handover = _handover(tables.endpoints[wire].ifindex)
+        elif hook is Hook.XDP and becomes == TO_STACK:
+            handover = _handover(0)
         rows.append(Row(sentence, hook, given, reason, out, handover, tables))
     return rows
 

@@ -55,8 +55,9 @@ def translated() -> list[Row]:
 
 def by_default_route() -> list[Row]:
     """Errors of routers that know no locator of the sender: SIR destinations."""
-    rows = []
-    for dst in (CBIT.name(plan.STACK_TASK), CBIT.name(plan.FAR_TASK), AUTO.name(plan.UNKNOWN)):
+    rows = arrives("an error for the SIR address of a task of ours", error(WIRE),
+                   after=error(SIR), by_sir=True)  # fmt: skip
+    for dst in (CBIT.name(plan.FAR_TASK), AUTO.name(plan.UNKNOWN)):
         to = address_text(dst)
         for kind, name in ERROR_NAMES.items():
             rows += passes(f"{name} for {to}: SIR address in the quote", _frame(dst, WIRE, kind),

@@ -35,12 +35,6 @@ def _tagged(rows: list[Row], slot: int, ifindex: int) -> list[Row]:
     ]
 
 
-def _for_stack(rows: list[Row]) -> list[Row]:
-    """XDP notes that it has charged what the host's stack gets."""
-    handover = (0x696C6178).to_bytes(4, "little") + bytes(4)
-    return [replace(row, handover=handover) if row.hook is Hook.XDP else row for row in rows]
-
-
 def from_the_underlay() -> list[Row]:
     rows = [
         *arrives("below its limit a task is served as ever", p.tcp(), plan.WITHIN_TASK),
@@ -65,10 +59,14 @@ def from_the_underlay() -> list[Row]:
             "a packet that asks for no marks gets none",
             _ecn(NOT_ECT), plan.MARKED_TASK,
         ),
-        *_for_stack(arrives(
+        *arrives(
             "a charged packet with hop limit 1 is the stack's, and not charged again",
             p.tcp(), plan.WITHIN_TASK, "PASS_HOP_LIMIT", becomes=TO_STACK, hop=1,
-        )),
+        ),
+        *arrives(
+            "a SIR address from the underlay is no way around the limit",
+            p.udp(), plan.OVER_TASK, "DROP_LIMIT", by_sir=True,
+        ),
         *_tagged(arrives("a tag of mark and priority", p.udp(), plan.TAGGED_TASK),
                  plan.TAGS, plan.TASK1),
         *_tagged(arrives(

@@ -136,6 +136,17 @@ class _Run:
             return self.end("DROP_UNKNOWN_IDENTIFIER")
         if row.kind != PREFIX_SIR:
             return self.end("PASS_NOT_OURS")
+        mapping = self.tables.mappings.get(dst)
+        if mapping is not None and mapping.action == ACTION_LOCAL:
+            # For a task of this host, by an address that the underlay should
+            # not know: its limit counts all the same.
+            endpoint = self.tables.endpoints.get(mapping.wire)
+            if endpoint is None or endpoint.sir != dst:
+                return self.end("PASS_NOT_OURS")
+            data = self.translated()
+            if data is None:
+                return self.end("DROP_ICMP_INNER", slot=endpoint.slot)
+            return self.deliver(mapping.wire, endpoint, data)
         # A router's error that came to this host by its default route. The
         # stack sends it on; the quote is put right where it enters the fabric.
         data = self.translated()
@@ -228,9 +239,7 @@ class _Run:
 
         slot = endpoint.slot
         handover = b""
-        if self.hook is Hook.XDP and (
-            endpoint.limit if for_stack else endpoint.delivery == Delivery.STACK
-        ):
+        if self.hook is Hook.XDP and (for_stack or endpoint.delivery == Delivery.STACK):
             if self.frame.metadata_room < HANDOVER_BYTES:
                 return self.end("PASS_NO_METADATA", data, slot=slot)
             handover = _words(HANDOVER_MAGIC, 0 if for_stack else endpoint.ifindex)
