@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -46,7 +48,8 @@ class Instance(Closing):
 
     Use `Instance.open()`. Attributes are tables, named as the maps are without
     their prefix: `endpoints`, `mappings`, `ports`, `prefixes`, `config`,
-    `counters`, `traffic`; `devices` and `events` are plain maps.
+    `counters`, `traffic`, `limits`, `backlogs`, `policed`; `devices`, `events`,
+    `cgroups` and `attached` are plain maps.
     """
 
     def __init__(self, pins: PinFolder, maps: dict[str, Map], stack: ExitStack) -> None:
@@ -63,6 +66,11 @@ class Instance(Closing):
         self.traffic = Table(maps["ilax_traffic"])
         self.devices = maps["ilax_devices"]
         self.events = maps["ilax_events"]
+        self.limits = Table(maps["ilax_limits"])
+        self.backlogs = Table(maps["ilax_backlogs"])
+        self.policed = Table(maps["ilax_policed"])
+        self.cgroups = maps["ilax_cgroups"]
+        self.attached = maps["ilax_attached"]
 
     @classmethod
     def open(cls, name: str = DEFAULT_INSTANCE) -> Self:
@@ -104,6 +112,28 @@ class Instance(Closing):
                 f"(net:[{netns}]); nothing was changed",
                 hint="run ilax inside of it (nsenter --net=...), or name another --instance",
             )
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other loaders away from set-up while several rows change together.
+
+        Raises:
+            ConflictError: the instance was taken down since it was opened.
+        """
+        with self.pins.lock():
+            if not self._is_pinned():
+                raise ConflictError(
+                    f"instance {self.name} was taken down meanwhile; nothing was changed",
+                    hint="try again",
+                )
+            yield
+
+    def _is_pinned(self) -> bool:
+        try:
+            with Map.open_pinned(self.pins.maps / "ilax_abi") as pinned:
+                return pinned.id == self.maps["ilax_abi"].id
+        except NotFoundError:
+            return False
 
     def close(self) -> None:
         """Close all maps."""
