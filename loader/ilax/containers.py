@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from ilax import attach, endpoints, fabric, mappings
+from ilax import attach, endpoints, fabric, limits, mappings
 from ilax.address import Address
 from ilax.attach import TcMode
 from ilax.bpf import Program
+from ilax.cgroups import Cgroup
 from ilax.endpoints import Endpoint
 from ilax.errors import ConflictError, NotFoundError
 from ilax.instance import Instance
@@ -34,6 +35,7 @@ class AddOptions:
         delivery: "stack" or "xdp".
         mtu: bytes, 0 = as the uplink.
         any_source: let it send with any source address.
+        cgroup: whose limit counts for what it receives.
     """
 
     sir: Address
@@ -42,6 +44,7 @@ class AddOptions:
     delivery: str = "stack"
     mtu: int = 0
     any_source: bool = False
+    cgroup: Cgroup | None = None
 
 
 def host_device_name(sir: Address) -> str:
@@ -66,7 +69,12 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
     _refuse_taken(instance, wire, options.sir)
     path = namespace_path(options.netns)
 
-    with Network() as network, ExitStack() as undo:
+    with (
+        instance.locked(),
+        limits.claimed(instance, options.cgroup) as limit,
+        Network() as network,
+        ExitStack() as undo,
+    ):
         _remove_stale_device(network, instance, options.sir)
         endpoints.sweep_ports(network, instance)
         uplink = int(instance.config.get(index_key(0))["uplink_ifindex"])  # type: ignore[index]
@@ -87,6 +95,7 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
             slot=endpoints.free_slot(instance),
             generation=1,
             owns_link=True,
+            limit=limit,
         )
         _guard(network, instance, endpoint, options, undo)
         # Only now can the container send: there is no moment without checks.
@@ -99,6 +108,25 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
     return endpoint
 
 
+def add_host(instance: Instance, sir: Address, cgroup: Cgroup | None = None) -> Endpoint:
+    """Make `sir` an address of the host's own processes; see `endpoints.put_host`.
+
+    Args:
+        cgroup: whose limit counts for what it receives; None keeps what it has.
+    """
+    with (
+        instance.locked(),
+        limits.claimed(instance, cgroup) as limit,
+        Network() as network,
+    ):
+        before = next((e.limit for e in endpoints.read_all(instance) if e.sir == sir), 0)
+        endpoint = endpoints.put_host(network, instance, sir, limit)
+        # A slot that it named before may be nobody's now.
+        if before != endpoint.limit:
+            limits.endpoint_gone(instance, before)
+    return endpoint
+
+
 def delete(instance: Instance, sir: Address) -> Endpoint:
     """Disconnect a container (or a host address) and remove what `add` made.
 
@@ -107,9 +135,10 @@ def delete(instance: Instance, sir: Address) -> Endpoint:
     """
     require_capabilities("disconnect a container")
     instance.require_own_netns("disconnect a container")
-    endpoint = endpoints.find(instance, sir)
-    with Network() as network:
+    with instance.locked(), Network() as network:
+        endpoint = endpoints.find(instance, sir)
         endpoints.remove(network, instance, endpoint)
+        limits.endpoint_gone(instance, endpoint.limit)
     return endpoint
 
 

@@ -11,7 +11,7 @@ from ilax.address import Address
 from ilax.attach import Hook, TcMode
 from ilax.bpf import Program
 from ilax.bpf.link import TCX_INGRESS
-from ilax.bpf.map import ANY, NO_EXIST
+from ilax.bpf.map import ANY, EXIST, NO_EXIST
 from ilax.errors import ConflictError, NotFoundError
 from ilax.privileges import require_capabilities
 from ilax.tables import index_key
@@ -38,6 +38,7 @@ class Endpoint:
         mac, host_mac: 6 bytes each, of the container's and the host's side.
         mtu: bytes of an IPv6 packet, 0 = not checked.
         slot: row of `ilax_traffic`.
+        limit: row of `ilax_limits`, 0 = not limited.
         owns_link: ilax made the device (or the address) and removes it again.
     """
 
@@ -51,6 +52,7 @@ class Endpoint:
     slot: int
     generation: int
     owns_link: bool
+    limit: int = 0
 
 
 def deliveries() -> dict[str, int]:
@@ -75,6 +77,7 @@ def _from_row(row: np.void | Any) -> Endpoint:
         slot=int(row["slot"]),
         generation=int(row["generation"]),
         owns_link=bool(row["flags"] & flags["ILAX_ENDPOINT_OWNS_LINK"]),
+        limit=int(row["limit"]),
     )
 
 
@@ -122,11 +125,25 @@ def put(instance: Instance, endpoint: Endpoint, *, replace: bool = False) -> Non
         ConflictError: the wire address is taken; the row there was not changed.
         MapFullError: no room for another endpoint.
     """
+    _write(instance, endpoint, ANY if replace else NO_EXIST)
+
+
+def rewrite(instance: Instance, endpoint: Endpoint) -> None:
+    """Change the row of an endpoint that is there.
+
+    Raises:
+        ConflictError: it is gone; nothing was written.
+    """
+    _write(instance, endpoint, EXIST)
+
+
+def _write(instance: Instance, endpoint: Endpoint, flags: int) -> None:
     row = instance.endpoints.new()[0]
     row["wire"] = (endpoint.wire.prefix, endpoint.wire.identifier)
     row["sir"] = (endpoint.sir.prefix, endpoint.sir.identifier)
     row["ifindex"] = endpoint.ifindex
     row["slot"] = endpoint.slot
+    row["limit"] = endpoint.limit
     row["generation"] = endpoint.generation
     row["mtu"] = endpoint.mtu if endpoint.mtu <= _MTU_MAX else 0
     row["delivery"] = deliveries()[endpoint.delivery]
@@ -134,14 +151,17 @@ def put(instance: Instance, endpoint: Endpoint, *, replace: bool = False) -> Non
     row["host_mac"] = list(endpoint.host_mac)
     if endpoint.owns_link:
         row["flags"] = schema.enum("ilax_endpoint_flag")["ILAX_ENDPOINT_OWNS_LINK"]
-    instance.endpoints.put(endpoint.wire.packed, row, ANY if replace else NO_EXIST)
+    instance.endpoints.put(endpoint.wire.packed, row, flags)
 
 
-def put_host(network: Network, instance: Instance, sir: Address) -> Endpoint:
+def put_host(network: Network, instance: Instance, sir: Address, limit: int = 0) -> Endpoint:
     """Make `sir` an address of the host's own processes.
 
     The address stands on the loopback interface; packets for it are rewritten
-    and given to the host's stack.
+    and given to the host's stack. An address that is there keeps its limit.
+
+    Args:
+        limit: row of `ilax_limits`, 0 = none.
     """
     require_capabilities("add an address of the host")
     instance.require_own_netns("add an address of the host")
@@ -152,8 +172,13 @@ def put_host(network: Network, instance: Instance, sir: Address) -> Endpoint:
     if existing is not None and _from_row(existing).delivery != "host":
         raise ConflictError(f"{sir} is a container's endpoint; nothing was changed")
     network.add_address(1, str(sir), 128)
-    slot = free_slot(instance) if existing is None else int(existing["slot"])
-    endpoint = Endpoint(sir, wire, "host", 0, bytes(6), bytes(6), 0, slot, 1, owns_link=True)
+    slot, generation = free_slot(instance), 1
+    if existing is not None:
+        slot, generation = int(existing["slot"]), int(existing["generation"]) + 1
+        limit = limit or int(existing["limit"])
+    endpoint = Endpoint(
+        sir, wire, "host", 0, bytes(6), bytes(6), 0, slot, generation, owns_link=True, limit=limit
+    )
     put(instance, endpoint, replace=True)
     mappings.put_local(instance, sir, wire)
     return endpoint

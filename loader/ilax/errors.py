@@ -95,7 +95,8 @@ class MapFullError(SystemCallError):
         super().__init__(
             action,
             errno,
-            hint="`ilax down`, then `ilax up` with larger --max-endpoints or --max-mappings",
+            hint="`ilax down`, then `ilax up` with larger --max-endpoints, --max-mappings or "
+            "--max-limits",
         )
         self.written = written
 

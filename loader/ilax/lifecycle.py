@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ilax import attach, endpoints, fabric, layout_check, schema
+from ilax import attach, cgroup_attach, endpoints, fabric, layout_check, schema
 from ilax.address import Address
 from ilax.attach import Hook, TcMode, XdpMode
 from ilax.bpf import Map, Object, Program
@@ -32,6 +32,7 @@ _OBJECTS = {
     "uplink_ingress": "ilax_uplink_in",
     "uplink_egress": "ilax_uplink_out",
     "container": endpoints.CONTAINER_PROGRAM,
+    "cgroup_ingress": cgroup_attach.PROGRAM,
 }
 
 # The host's stack sends SIR destinations here; the uplink's egress program
@@ -50,7 +51,7 @@ class UpOptions:
         gateway: next hop for all wire addresses; None asks the kernel's routes
             for each packet.
         host_address: SIR address of the host's own processes.
-        max_endpoints, max_mappings: rows; used when the maps are made.
+        max_endpoints, max_mappings, max_limits: rows; used when the maps are made.
     """
 
     uplink: str
@@ -61,6 +62,7 @@ class UpOptions:
     tc: TcMode = TcMode.AUTO
     max_endpoints: int = 0
     max_mappings: int = 0
+    max_limits: int = 0
 
 
 @dataclass
@@ -128,6 +130,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
             endpoints.swap_programs(
                 network, opened, programs[endpoints.CONTAINER_PROGRAM], result.tc
             )
+            cgroup_attach.swap(pins, programs[cgroup_attach.PROGRAM])
             for name, program in programs.items():
                 pins.replace_program(name, program)
             if options.host_address is not None:
@@ -198,6 +201,9 @@ def _make_maps(pins: PinFolder, options: UpOptions) -> None:
             obj.maps["ilax_traffic"].set_max_entries(options.max_endpoints + 1)
         if options.max_mappings:
             obj.maps["ilax_mappings"].set_max_entries(options.max_mappings)
+        if options.max_limits:
+            for name in ("ilax_limits", "ilax_backlogs", "ilax_policed", "ilax_cgroups"):
+                obj.maps[name].set_max_entries(options.max_limits)
         obj.load()
         for name in MAP_NAMES:
             with obj.maps[name].open() as made:
@@ -218,6 +224,7 @@ def _check_sizes(opened: Instance, options: UpOptions) -> None:
     for wanted, table, flag in (
         (options.max_endpoints, opened.endpoints, "--max-endpoints"),
         (options.max_mappings, opened.mappings, "--max-mappings"),
+        (options.max_limits, opened.limits, "--max-limits"),
     ):
         if wanted and wanted != table.map.max_entries:
             raise ConflictError(

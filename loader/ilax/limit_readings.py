@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits with their counters and backlogs. Read, never written."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ilax import cgroup_attach, limit_rules, schema
+from ilax.cgroups import Tree
+from ilax.endpoints import read_all as read_endpoints
+from ilax.errors import NotFoundError
+from ilax.limit_book import slots_by_cgroup
+from ilax.tables import index_key
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ilax.address import Address
+    from ilax.instance import Instance
+    from ilax.limit_rules import Rules
+    from ilax.tables import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What a limit let pass and refused, over all CPUs. Bytes are charged bytes.
+
+    Attributes:
+        passed_packets: includes marked and tagged ones.
+    """
+
+    passed_packets: int
+    passed_bytes: int
+    marked_packets: int
+    marked_bytes: int
+    tagged_packets: int
+    tagged_bytes: int
+    dropped_packets: int
+    dropped_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit, its rules and its state.
+
+    Attributes:
+        cgroup: path below the root of the hierarchy; the number if it is gone.
+        id: number of the cgroup.
+        slot: row of `ilax_limits`.
+        alive: the cgroup exists.
+        rate: bits per second, None = bytes are free.
+        packets: per second, None = packets are free.
+        burst_ns, mark_ns, drop_ns, small_ns: as in the contract.
+        parents: cgroups above it, nearest first.
+        nested: a cgroup with a row lies below.
+        attached: the program at the cgroup charges it.
+        endpoints: that name the cgroup.
+        counted: since the limit was first set.
+        backlog_ns: of the virtual queue now; 0 = idle.
+        refilled_ns: CLOCK_MONOTONIC of the last charge, 0 = never.
+        idle_ns: since then; None = never.
+    """
+
+    cgroup: str
+    id: int
+    slot: int
+    alive: bool
+    rate: int | None
+    packets: int | float | None
+    burst_ns: int
+    mark_ns: int
+    drop_ns: int
+    small_ns: int
+    action: str
+    tag_mark: int
+    tag_priority: int
+    chunk_ns: int
+    parents: list[str]
+    depth: int
+    nested: bool
+    generation: int
+    attached: bool
+    endpoints: list[Address]
+    counted: Counted
+    backlog_ns: int
+    refilled_ns: int
+    idle_ns: int | None
+
+
+def policed(instance: Instance) -> NDArray[np.void]:
+    """Counters of all slots, structured, shape (slots, CPUs)."""
+    return instance.policed.per_cpu()
+
+
+def counted(instance: Instance, slot: int) -> Counted:
+    """Counters of one slot, summed over CPUs."""
+    import numpy as np
+
+    from ilax.bpf import possible_cpus
+
+    raw = instance.policed.map.lookup(index_key(slot))
+    assert raw is not None
+    dtype = instance.policed.value_dtype
+    rows = np.frombuffer(raw, dtype, possible_cpus())
+    return Counted(*(int(rows[name].sum()) for name in dtype.names or ()))
+
+
+def backlog(instance: Instance, slot: int) -> tuple[int, int]:
+    """Backlog of one slot now, and when it was charged last: ns, CLOCK_MONOTONIC ns."""
+    row: Any = instance.backlogs.get(index_key(slot))
+    shift = schema.enum("ilax_limit_unit")["ILAX_TIME_SHIFT"]
+    until = int(row["until"])
+    # Time that is paid back can make it a little less than 0.
+    until -= (until >> 63) << 64
+    return max(0, (until >> shift) - time.monotonic_ns()), int(row["refilled"])
+
+
+def read_all(instance: Instance) -> list[Limit]:
+    """All limits, by the path of their cgroups."""
+    slots = slots_by_cgroup(instance)
+    rows: Rows = instance.limits.rows()[1]
+    tree = Tree.read()
+    owners = {slot: cgroup for cgroup, slot in slots.items()}
+    users: dict[int, list[Address]] = {}
+    for endpoint in read_endpoints(instance):
+        users.setdefault(endpoint.limit, []).append(endpoint.sir)
+    found = [
+        _read_one(instance, cgroup, slot, rows[slot], tree, owners, users.get(slot, []))
+        for cgroup, slot in slots.items()
+    ]
+    return sorted(found, key=lambda limit: limit.cgroup.split("/"))
+
+
+def read(instance: Instance, cgroup: int) -> Limit:
+    """The limit of one cgroup.
+
+    Raises:
+        NotFoundError: it has none.
+    """
+    for limit in read_all(instance):
+        if limit.id == cgroup:
+            return limit
+    raise NotFoundError(f"cgroup {Tree.read().name(cgroup)} has no limit")
+
+
+def _read_one(
+    instance: Instance,
+    cgroup: int,
+    slot: int,
+    row: Any,
+    tree: Tree,
+    owners: dict[int, int],
+    users: list[Address],
+) -> Limit:
+    rules: Rules = limit_rules.from_row(row)
+    backlog_ns, refilled = backlog(instance, slot)
+    nested = schema.enum("ilax_limit_flag")["ILAX_LIMIT_NESTED"]
+    return Limit(
+        cgroup=tree.name(cgroup),
+        id=cgroup,
+        slot=slot,
+        alive=cgroup in tree.by_id,
+        rate=rules.rate,
+        packets=rules.packets,
+        burst_ns=rules.burst,
+        mark_ns=rules.mark,
+        drop_ns=rules.drop,
+        small_ns=rules.small,
+        action=rules.action,
+        tag_mark=rules.tag_mark,
+        tag_priority=rules.tag_priority,
+        chunk_ns=1 << int(row["chunk"]) if row["chunk"] else 0,
+        parents=[tree.name(owners.get(above, 0)) for above in row["parents"].tolist() if above],
+        depth=int(row["depth"]),
+        nested=bool(row["flags"] & nested),
+        generation=int(row["generation"]),
+        attached=cgroup in cgroup_attach.pinned(instance.pins)
+        and cgroup_attach.slot(instance, cgroup) == slot,
+        endpoints=users,
+        counted=counted(instance, slot),
+        backlog_ns=backlog_ns,
+        refilled_ns=refilled,
+        idle_ns=time.monotonic_ns() - refilled if refilled else None,
+    )
