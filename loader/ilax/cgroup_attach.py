@@ -102,6 +102,15 @@ def slot(instance: Instance, cgroup: int) -> int:
     return int.from_bytes(value, "little") if value else 0
 
 
+def holds(instance: Instance, cgroup: int, limit: int) -> bool:
+    """Whether the program is attached to a cgroup and charges a limit."""
+    try:
+        with Link.open_pinned(_pin(instance.pins, cgroup)) as link:
+            return link.info().cgroup == cgroup and slot(instance, cgroup) == limit
+    except NotFoundError:
+        return False
+
+
 def set_slot(instance: Instance, cgroup: int, limit: int) -> None:
     """Tell an attached program which limit it charges.
 

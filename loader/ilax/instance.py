@@ -18,24 +18,30 @@ from ilax.layout_check import check_abi_row, check_maps
 from ilax.pins import PinFolder
 from ilax.tables import Table, index_key
 
-MAP_NAMES = (
-    "ilax_abi",
-    "ilax_attached",
-    "ilax_backlogs",
-    "ilax_cgroups",
-    "ilax_chunks",
-    "ilax_config",
-    "ilax_counters",
-    "ilax_devices",
-    "ilax_endpoints",
-    "ilax_events",
-    "ilax_limits",
-    "ilax_mappings",
-    "ilax_policed",
-    "ilax_ports",
-    "ilax_prefixes",
-    "ilax_traffic",
-)
+# Maps by the minor of the contract that brought them.
+MAPS_BY_MINOR = {
+    0: (
+        "ilax_abi",
+        "ilax_config",
+        "ilax_counters",
+        "ilax_devices",
+        "ilax_endpoints",
+        "ilax_events",
+        "ilax_mappings",
+        "ilax_ports",
+        "ilax_prefixes",
+        "ilax_traffic",
+    ),
+    1: (
+        "ilax_attached",
+        "ilax_backlogs",
+        "ilax_cgroups",
+        "ilax_chunks",
+        "ilax_limits",
+        "ilax_policed",
+    ),
+}
+MAP_NAMES = tuple(sorted(name for names in MAPS_BY_MINOR.values() for name in names))
 
 
 def own_netns() -> int:
@@ -79,7 +85,7 @@ class Instance(Closing):
         Raises:
             NotFoundError: the instance is not up.
             LayoutError: it was made by an ilax of another contract; nothing
-                was written.
+                was written. `OlderMinorError`: `up` can bring it up to date.
         """
         pins = PinFolder(name)
         if not pins.maps.is_dir():
@@ -91,8 +97,10 @@ class Instance(Closing):
                 )
             raise NotFoundError(f"instance {name} is not up", hint="start it with `ilax up`")
         with ExitStack() as stack:
+            # First of all: it tells which others there are.
+            with Map.open_pinned(pins.maps / "ilax_abi") as abi:
+                minor = check_abi_row(abi, name)
             maps = {n: stack.enter_context(Map.open_pinned(pins.maps / n)) for n in MAP_NAMES}
-            minor = check_abi_row(maps["ilax_abi"], name)
             check_maps(maps, name, newer=minor > schema.enum("ilax_version")["ILAX_ABI_MINOR"])
             return cls(pins, maps, stack.pop_all())
 

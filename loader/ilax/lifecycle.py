@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from ilax import attach, cgroup_attach, endpoints, fabric, layout_check, schema
+from ilax import attach, cgroup_attach, endpoints, fabric, layout_check, migration, schema
 from ilax.address import Address
 from ilax.attach import Hook, TcMode, XdpMode
 from ilax.bpf import Map, Object, Program
@@ -107,7 +108,10 @@ def up(instance: str, options: UpOptions) -> UpResult:
         pins.create()
         if fresh:
             _make_maps(pins, options)
-        with Instance.open(instance) as opened:
+        older = None if fresh else migration.open_older(pins, partial(_size_maps, options=options))
+        if older:
+            undo.callback(remove_folder, pins.maps_new)
+        with older or Instance.open(instance) as opened:
             if not fresh:
                 opened.require_own_netns("bring it up again")
                 _check_sizes(opened, options)
@@ -135,6 +139,8 @@ def up(instance: str, options: UpOptions) -> UpResult:
                 pins.replace_program(name, program)
             if options.host_address is not None:
                 endpoints.put_host(network, opened, options.host_address)
+        if older:
+            migration.move_in(pins)
         undo.pop_all()
     result.notes += _advice(options)
     return result
@@ -158,7 +164,9 @@ def down(instance: str, *, force: bool = False) -> None:
     with pins.lock():
         if pins.maps.is_dir():
             try:
-                with Instance.open(instance) as opened:
+                with migration.open_older(pins, lambda _: None) or Instance.open(
+                    instance
+                ) as opened:
                     _take_down(opened, force=force)
             except NotFoundError:
                 # A map is missing: what is left has no use but to be removed.
@@ -195,15 +203,7 @@ def _make_maps(pins: PinFolder, options: UpOptions) -> None:
     remove_folder(pins.maps_new)
     pins.maps_new.mkdir(mode=0o700)
     with Object.open(schema.object_path("abi")) as obj:
-        if options.max_endpoints:
-            for name in ("ilax_endpoints", "ilax_ports", "ilax_devices"):
-                obj.maps[name].set_max_entries(options.max_endpoints)
-            obj.maps["ilax_traffic"].set_max_entries(options.max_endpoints + 1)
-        if options.max_mappings:
-            obj.maps["ilax_mappings"].set_max_entries(options.max_mappings)
-        if options.max_limits:
-            for name in ("ilax_limits", "ilax_backlogs", "ilax_policed", "ilax_cgroups"):
-                obj.maps[name].set_max_entries(options.max_limits)
+        _size_maps(obj, options)
         obj.load()
         for name in MAP_NAMES:
             with obj.maps[name].open() as made:
@@ -218,6 +218,18 @@ def _make_maps(pins: PinFolder, options: UpOptions) -> None:
                     table.put(index_key(0), row)
                 made.pin(pins.maps_new / name)
     pins.maps_new.rename(pins.maps)
+
+
+def _size_maps(obj: Object, options: UpOptions) -> None:
+    if options.max_endpoints:
+        for name in ("ilax_endpoints", "ilax_ports", "ilax_devices"):
+            obj.maps[name].set_max_entries(options.max_endpoints)
+        obj.maps["ilax_traffic"].set_max_entries(options.max_endpoints + 1)
+    if options.max_mappings:
+        obj.maps["ilax_mappings"].set_max_entries(options.max_mappings)
+    if options.max_limits:
+        for name in ("ilax_limits", "ilax_backlogs", "ilax_policed", "ilax_cgroups"):
+            obj.maps[name].set_max_entries(options.max_limits)
 
 
 def _check_sizes(opened: Instance, options: UpOptions) -> None:

@@ -226,9 +226,9 @@ class Book:
         doomed = list(cgroups)
         for cgroup in doomed:
             cgroup_attach.detach(self.instance, cgroup)
-            self.withdraw(cgroup)
         self.rewrite(self.tree.remove(doomed))
         for cgroup in doomed:
+            self.withdraw(cgroup)
             self.clear(cgroup)
 
     def add_empty(self, cgroup: Cgroup) -> int:

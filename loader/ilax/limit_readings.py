@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from ilax import cgroup_attach, limit_rules, schema
@@ -185,3 +185,83 @@ def _read_one(
         refilled_ns=refilled,
         idle_ns=time.monotonic_ns() - refilled if refilled else None,
     )
+
+
+# --- rates -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Counters of all limits at one moment.
+
+    Attributes:
+        at_ns: CLOCK_MONOTONIC.
+        limits: by the number of the cgroup: slot, counters, backlog in ns.
+    """
+
+    at_ns: int
+    limits: dict[int, tuple[int, Counted, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What happened at one limit between two samples, per second.
+
+    Attributes:
+        marked_bps, marked_pps: marked or tagged.
+        backlog_ns: at the second sample.
+    """
+
+    cgroup: str
+    id: int
+    passed_bps: float
+    passed_pps: float
+    marked_bps: float
+    marked_pps: float
+    dropped_bps: float
+    dropped_pps: float
+    backlog_ns: int
+
+
+def sample(instance: Instance, cgroups: set[int] | None = None) -> Sample:
+    """Read the counters of all limits, or of some cgroups only."""
+    return Sample(
+        time.monotonic_ns(),
+        {
+            cgroup: (slot, counted(instance, slot), backlog(instance, slot)[0])
+            for cgroup, slot in slots_by_cgroup(instance).items()
+            if cgroups is None or cgroup in cgroups
+        },
+    )
+
+
+_NOTHING = Counted(*[0] * len(fields(Counted)))
+
+
+def rates(before: Sample, after: Sample) -> list[Rates]:
+    """Rates by the path of the cgroups; a limit set meanwhile counts from 0."""
+    tree = Tree.read()
+    seconds = (after.at_ns - before.at_ns) / 1e9
+    found = []
+    for cgroup, (slot, now, backlog_ns) in after.limits.items():
+        then_slot, then, _ = before.limits.get(cgroup, (0, _NOTHING, 0))
+        if then_slot != slot or then.passed_packets > now.passed_packets:
+            then = _NOTHING
+        found.append(
+            Rates(
+                tree.name(cgroup),
+                cgroup,
+                8 * (now.passed_bytes - then.passed_bytes) / seconds,
+                (now.passed_packets - then.passed_packets) / seconds,
+                8 * (_marks(now, "bytes") - _marks(then, "bytes")) / seconds,
+                (_marks(now, "packets") - _marks(then, "packets")) / seconds,
+                8 * (now.dropped_bytes - then.dropped_bytes) / seconds,
+                (now.dropped_packets - then.dropped_packets) / seconds,
+                backlog_ns,
+            )
+        )
+    return sorted(found, key=lambda one: one.cgroup.split("/"))
+
+
+def _marks(counts: Counted, what: str) -> int:
+    return int(getattr(counts, f"marked_{what}") + getattr(counts, f"tagged_{what}"))

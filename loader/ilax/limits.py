@@ -208,3 +208,9 @@ def cgroup_of(instance: Instance, text: str) -> int:
     if text.isdecimal() and int(text) in slots_by_cgroup(instance):
         return int(text)
     return Tree.read().find(text).id
+
+
+def cgroup_name(instance: Instance, slot: int) -> str | None:
+    """The cgroup whose limit is in a slot; None for nobody's."""
+    owner = next((c for c, own in slots_by_cgroup(instance).items() if own == slot), None)
+    return None if owner is None else Tree.read().name(owner)

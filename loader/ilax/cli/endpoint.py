@@ -166,13 +166,14 @@ def show(context: Context, sir: Address) -> None:
     Example:
       ilax endpoint show 2001:db8:5a5a:1:2000::5
     """
-    from ilax import counters, endpoints
+    from ilax import counters, endpoints, limits
     from ilax.instance import Instance
 
     with Instance.open(context.instance) as instance:
         found = endpoints.find(instance, sir)
         traffic = counters.traffic(instance, found.slot) if found.slot else None
-    facts = {**plain(found), "traffic": plain(traffic)}
+        cgroup = limits.cgroup_name(instance, found.limit) if found.limit else None
+    facts = {**plain(found), "cgroup": cgroup, "traffic": plain(traffic)}
     lines = [f"{name:11} {value}" for name, value in facts.items() if name != "traffic"]
     if traffic is not None:
         lines += [f"{name:11} {value}" for name, value in facts["traffic"].items()]

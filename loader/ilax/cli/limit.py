@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +17,7 @@ from ilax.cli.context import Context, pass_context, plain, table
 from ilax.errors import UsageError
 
 if TYPE_CHECKING:
-    from ilax.limit_readings import Limit
+    from ilax.limit_readings import Limit, Rates
     from ilax.limits import Outcome
 
 
@@ -254,16 +258,124 @@ def _rules(one: Limit) -> str:
     """The rules as the options of `set` that make them."""
     if one.rate is None and one.packets is None:
         return "none: only its parents limit it"
-    time = units.format_time
+    as_time = units.format_time
     words = [
         f"--rate {units.format_rate(one.rate)}" if one.rate else "",
         f"--pps {_packets(one)}" if one.packets else "",
-        f"--burst {time(one.burst_ns)}",
-        f"--mark-at {time(one.mark_ns)}" if one.action != "drop" else "",
-        f"--drop-at {time(one.drop_ns)}",
-        f"--small-extra {time(one.small_ns)}",
+        f"--burst {as_time(one.burst_ns)}",
+        f"--mark-at {as_time(one.mark_ns)}" if one.action != "drop" else "",
+        f"--drop-at {as_time(one.drop_ns)}",
+        f"--small-extra {as_time(one.small_ns)}",
         f"--action {one.action}",
     ]
     if one.action == "tag":
         words += [f"--tag-mark {one.tag_mark:#x}", f"--tag-priority {one.tag_priority}"]
     return " ".join(filter(None, words))
+
+
+@limit.command("watch")
+@click.argument("cgroups", nargs=-1, metavar="[CGROUP]...")
+@click.option(
+    "--interval", type=TIME, default="1s", show_default=True, help="Time between two readings."
+)
+@click.option("--count", type=click.IntRange(1), help="End after so many; default: go on.")
+@pass_context
+def watch(context: Context, cgroups: tuple[str, ...], interval: int, count: int | None) -> None:
+    """Show what passes, is marked (or tagged) and dropped each second, live.
+
+    On a terminal the table is drawn anew in place; elsewhere one table follows
+    the other. With --json each reading is one line.
+
+    \b
+    Example:
+      ilax limit watch
+      ilax --json limit watch system.slice/web1 --interval 100ms --count 10
+    """
+    from ilax import limit_readings, limits
+    from ilax.instance import Instance
+
+    if interval < _INTERVAL_MIN:
+        raise UsageError(
+            f"an interval of {units.format_time(interval)} is too short: 10ms at least"
+        )
+
+    def read() -> limit_readings.Sample:
+        # Opened each time, so that an instance that is taken down is seen to be.
+        with Instance.open(context.instance) as instance:
+            chosen = {limits.cgroup_of(instance, text) for text in cgroups}
+            return limit_readings.sample(instance, chosen or None)
+
+    before, shown = read(), 0
+    in_place = sys.stdout.isatty() and not context.as_json
+    with contextlib.suppress(KeyboardInterrupt):
+        while count is None or shown < count:
+            due = before.at_ns + interval
+            time.sleep(max(0, due - time.monotonic_ns()) / 1e9)
+            after = read()
+            found = limit_readings.rates(before, after)
+            if context.as_json:
+                line = {"time_ns": after.at_ns, "limits": plain(found)}
+                click.echo(json.dumps(line))
+            else:
+                click.echo(f"{_REDRAW if in_place else ''}{_rates_table(found)}")
+                if not in_place:
+                    click.echo()
+            sys.stdout.flush()
+            before, shown = after, shown + 1
+
+
+# Cursor to the top left, and all below it erased.
+_REDRAW = "\x1b[H\x1b[J"
+_INTERVAL_MIN = 10_000_000
+
+
+def _rates_table(found: list[Rates]) -> str:
+    header = ("pass bit/s", "pass pps", "mark bit/s", "mark pps", "drop bit/s", "drop pps")
+    rows = [
+        (
+            one.cgroup,
+            *(
+                f"{units.about(value):>10}"
+                for value in (
+                    one.passed_bps, one.passed_pps, one.marked_bps, one.marked_pps,
+                    one.dropped_bps, one.dropped_pps,
+                )
+            ),
+            f"{units.about(one.backlog_ns / 1000)} us",
+        )
+        for one in found
+    ]  # fmt: skip
+    return table(("cgroup", *(f"{name:>10}" for name in header), "backlog"), rows)
+
+
+@limit.command("gc")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@pass_context
+def gc(context: Context, dry_run: bool) -> None:
+    """Remove what belongs to cgroups that are gone, and repair half-done work.
+
+    Rows and links of removed cgroups go; endpoints that named one are not limited
+    any more; limits below it go to its parent.
+
+    \b
+    Example:
+      ilax limit gc --dry-run
+    """
+    from ilax import limits_gc
+    from ilax.instance import Instance
+
+    with Instance.open(context.instance) as instance:
+        found = limits_gc.collect(instance, dry_run=dry_run)
+    lines = []
+    for gone in found.removed:
+        lines.append(f"cgroup {gone.cgroup} is gone: its limit (row {gone.slot}) is removed")
+        lines += [f"  endpoint {sir} is not limited any more" for sir in gone.endpoints]
+        lines += [f"  {child} has its parent now" for child in gone.children]
+    lines += [f"{name}: no endpoint names it, its empty row is removed" for name in found.unused]
+    lines += [f"endpoint {sir} named a row of nobody: not limited" for sir in found.endpoints]
+    lines += [f"cgroup {number}: program taken off" for number in found.detached]
+    lines += [f"{name}: program attached" for name in found.attached]
+    lines += [f"{name}: parents and flags brought up to date" for name in found.rewritten]
+    if lines and dry_run:
+        lines.append("nothing was changed: dry run")
+    context.show(found, "\n".join(lines) or "nothing to do")
