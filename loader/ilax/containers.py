@@ -119,7 +119,7 @@ def add_host(instance: Instance, sir: Address, cgroup: Cgroup | None = None) -> 
         limits.claimed(instance, cgroup) as limit,
         Network() as network,
     ):
-        before = next((e.limit for e in endpoints.read_all(instance) if e.sir == sir), 0)
+        before = next((e.limit for e in endpoints.read_limited(instance) if e.sir == sir), 0)
         endpoint = endpoints.put_host(network, instance, sir, limit)
         # A slot that it named before may be nobody's now.
         if before != endpoint.limit:

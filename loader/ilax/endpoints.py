@@ -87,6 +87,12 @@ def read_all(instance: Instance) -> list[Endpoint]:
     return sorted((_from_row(row) for row in rows), key=lambda e: e.sir)
 
 
+def read_limited(instance: Instance) -> list[Endpoint]:
+    """Endpoints that name a limit, by SIR address."""
+    _, rows = instance.endpoints.rows()
+    return sorted((_from_row(row) for row in rows[rows["limit"] != 0]), key=lambda e: e.sir)
+
+
 def find(instance: Instance, sir: Address) -> Endpoint:
     """The endpoint with a SIR address.
 

@@ -55,19 +55,19 @@ class Book:
         self.slots = slots_by_cgroup(instance)
         self.rows: Rows = instance.limits.rows()[1]
         self.users: dict[int, list[Endpoint]] = defaultdict(list)
-        for endpoint in endpoints.read_all(instance):
-            if endpoint.limit:
-                self.users[endpoint.limit].append(endpoint)
+        for endpoint in endpoints.read_limited(instance):
+            self.users[endpoint.limit].append(endpoint)
         self.tree = self._tree()
 
     def _tree(self) -> LimitTree:
         owners = {slot: cgroup for cgroup, slot in self.slots.items()}
+        costs = self.rows["byte_cost"] | self.rows["packet_cost"]
         return LimitTree(
             parents={
                 cgroup: owners.get(int(self.rows[slot]["parents"][0]), 0)
                 for cgroup, slot in self.slots.items()
             },
-            limited=frozenset(c for c, slot in self.slots.items() if self.rules(slot).limits),
+            limited=frozenset(c for c, slot in self.slots.items() if costs[slot]),
             ancestors={number: cgroup.ancestors for number, cgroup in self.cgroups.by_id.items()},
         )
 

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from ilax import cgroup_attach, limit_rules, schema
+from ilax import cgroup_attach, endpoints, limit_rules, schema
 from ilax.cgroups import Tree
-from ilax.endpoints import read_all as read_endpoints
 from ilax.errors import NotFoundError
 from ilax.limit_book import slots_by_cgroup
 from ilax.tables import index_key
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from ilax.address import Address
     from ilax.instance import Instance
-    from ilax.limit_rules import Rules
-    from ilax.tables import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,20 +116,59 @@ def backlog(instance: Instance, slot: int) -> tuple[int, int]:
     return max(0, (until >> shift) - time.monotonic_ns()), int(row["refilled"])
 
 
+class _Reader:
+    """What all limits have in common, read once."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self.slots = slots_by_cgroup(instance)
+        self.cgroups = Tree.read()
+        self._owners = {slot: cgroup for cgroup, slot in self.slots.items()}
+        self._pinned = cgroup_attach.pinned(instance.pins)
+        self._users: dict[int, list[Address]] = defaultdict(list)
+        for endpoint in endpoints.read_limited(instance):
+            self._users[endpoint.limit].append(endpoint.sir)
+
+    def read(self, cgroup: int) -> Limit:
+        """One limit."""
+        slot = self.slots[cgroup]
+        row: Any = self.instance.limits.get(index_key(slot))
+        rules = limit_rules.from_row(row)
+        backlog_ns, refilled = backlog(self.instance, slot)
+        name = self.cgroups.name
+        nested = schema.enum("ilax_limit_flag")["ILAX_LIMIT_NESTED"]
+        return Limit(
+            cgroup=name(cgroup),
+            id=cgroup,
+            slot=slot,
+            alive=cgroup in self.cgroups.by_id,
+            rate=rules.rate,
+            packets=rules.packets,
+            burst_ns=rules.burst,
+            mark_ns=rules.mark,
+            drop_ns=rules.drop,
+            small_ns=rules.small,
+            action=rules.action,
+            tag_mark=rules.tag_mark,
+            tag_priority=rules.tag_priority,
+            chunk_ns=1 << int(row["chunk"]) if row["chunk"] else 0,
+            parents=[name(self._owners.get(s, 0)) for s in row["parents"].tolist() if s],
+            depth=int(row["depth"]),
+            nested=bool(row["flags"] & nested),
+            generation=int(row["generation"]),
+            attached=cgroup in self._pinned and cgroup_attach.slot(self.instance, cgroup) == slot,
+            endpoints=self._users.get(slot, []),
+            counted=counted(self.instance, slot),
+            backlog_ns=backlog_ns,
+            refilled_ns=refilled,
+            idle_ns=time.monotonic_ns() - refilled if refilled else None,
+        )
+
+
 def read_all(instance: Instance) -> list[Limit]:
     """All limits, by the path of their cgroups."""
-    slots = slots_by_cgroup(instance)
-    rows: Rows = instance.limits.rows()[1]
-    tree = Tree.read()
-    owners = {slot: cgroup for cgroup, slot in slots.items()}
-    users: dict[int, list[Address]] = {}
-    for endpoint in read_endpoints(instance):
-        users.setdefault(endpoint.limit, []).append(endpoint.sir)
-    found = [
-        _read_one(instance, cgroup, slot, rows[slot], tree, owners, users.get(slot, []))
-        for cgroup, slot in slots.items()
-    ]
-    return sorted(found, key=lambda limit: limit.cgroup.split("/"))
+    reader = _Reader(instance)
+    return sorted(map(reader.read, reader.slots), key=lambda limit: limit.cgroup.split("/"))
 
 
 def read(instance: Instance, cgroup: int) -> Limit:
@@ -140,51 +177,10 @@ def read(instance: Instance, cgroup: int) -> Limit:
     Raises:
         NotFoundError: it has none.
     """
-    for limit in read_all(instance):
-        if limit.id == cgroup:
-            return limit
-    raise NotFoundError(f"cgroup {Tree.read().name(cgroup)} has no limit")
-
-
-def _read_one(
-    instance: Instance,
-    cgroup: int,
-    slot: int,
-    row: Any,
-    tree: Tree,
-    owners: dict[int, int],
-    users: list[Address],
-) -> Limit:
-    rules: Rules = limit_rules.from_row(row)
-    backlog_ns, refilled = backlog(instance, slot)
-    nested = schema.enum("ilax_limit_flag")["ILAX_LIMIT_NESTED"]
-    return Limit(
-        cgroup=tree.name(cgroup),
-        id=cgroup,
-        slot=slot,
-        alive=cgroup in tree.by_id,
-        rate=rules.rate,
-        packets=rules.packets,
-        burst_ns=rules.burst,
-        mark_ns=rules.mark,
-        drop_ns=rules.drop,
-        small_ns=rules.small,
-        action=rules.action,
-        tag_mark=rules.tag_mark,
-        tag_priority=rules.tag_priority,
-        chunk_ns=1 << int(row["chunk"]) if row["chunk"] else 0,
-        parents=[tree.name(owners.get(above, 0)) for above in row["parents"].tolist() if above],
-        depth=int(row["depth"]),
-        nested=bool(row["flags"] & nested),
-        generation=int(row["generation"]),
-        attached=cgroup in cgroup_attach.pinned(instance.pins)
-        and cgroup_attach.slot(instance, cgroup) == slot,
-        endpoints=users,
-        counted=counted(instance, slot),
-        backlog_ns=backlog_ns,
-        refilled_ns=refilled,
-        idle_ns=time.monotonic_ns() - refilled if refilled else None,
-    )
+    reader = _Reader(instance)
+    if cgroup not in reader.slots:
+        raise NotFoundError(f"cgroup {reader.cgroups.name(cgroup)} has no limit")
+    return reader.read(cgroup)
 
 
 # --- rates -------------------------------------------------------------------------

@@ -8,6 +8,7 @@ or none; such a choice stays. Nothing here touches a map.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -41,7 +42,11 @@ class LimitTree:
 
     def nested(self, cgroup: int) -> bool:
         """Whether another cgroup with a row lies below this one."""
-        return any(cgroup in self.ancestors.get(other, ()) for other in self.parents)
+        return cgroup in self._above_rows
+
+    @functools.cached_property
+    def _above_rows(self) -> set[int]:
+        return {above for cgroup in self.parents for above in self.ancestors.get(cgroup, ())}
 
     def chain(self, cgroup: int) -> tuple[int, ...]:
         """The parents of a cgroup's limit, nearest first.
