@@ -158,7 +158,8 @@ static __always_inline long hook_tag(hook_ctx *ctx, __u32 mark, __u32 prio)
 	__u32 ifindex;
 	long err;
 
-	if ((void *)&meta->mark > hook_data(ctx))
+	if ((void *)&meta->mark > hook_data(ctx) ||
+	    meta->magic != ILAX_ABI_MAGIC)
 		return -EOPNOTSUPP;
 	ifindex = meta->ifindex;
 	err = bpf_xdp_adjust_meta(ctx, (int)sizeof(struct ilax_handover) -

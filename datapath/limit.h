@@ -10,13 +10,15 @@
  *
  * Each CPU borrows time in chunks and spends it without looking at the clock or
  * at the line that all CPUs share. Time is paid for when it is borrowed, so the
- * rate stays exact; what a CPU holds back and spends later can add one chunk for
- * each CPU to a burst. Over any window of t seconds a limit passes no more than
+ * rate stays exact; what a CPU holds back and spends later can add one chunk to a
+ * burst. A limit that has no place in the cache of chunks lets at most one chunk
+ * pass by an old reading of the clock, which can add another one. So, over any
+ * window of t seconds, a limit passes no more than
  *
- *     rate * (t + burst + drop + small + CPUs * 2^chunk ns) + one (super-)packet
+ *     rate * (t + burst + drop + small + CPUs * 2 * 2^chunk ns)
  *
- * Chunks are borrowed only below the thresholds, so near them and at low rates
- * each packet is judged by itself.
+ * and one (super-)packet. Both shortcuts end at the thresholds: near them, and at
+ * rates where one packet costs more than a chunk, each packet is judged by itself.
  */
 #ifndef ILAX_LIMIT_H
 #define ILAX_LIMIT_H
@@ -32,8 +34,8 @@
 #define ILAX_CLOCK_TICKS() bpf_jiffies64()
 #endif
 
-/* A CPU that lost this many races has the line to itself next time. */
-#define LIMIT_TRIES 8
+/* One try is for the clock; who loses all the others lets the packet pass. */
+#define LIMIT_TRIES 9
 
 /* How a limit sees a packet. */
 enum limit_level {
@@ -84,27 +86,63 @@ static __always_inline bool limit_owns(const struct ilax_chunk *chunk,
 	return chunk->slot == slot && chunk->generation == limit->generation;
 }
 
+/* One counter of many CPUs. */
+static __always_inline void limit_add(__u64 *total, __u64 count)
+{
+	if (count)
+		__sync_fetch_and_add(total, count);
+}
+
+/*
+ * Give back what the owner of a row has paid for, and count what it counted; not
+ * if the slot has gone to another limit meanwhile.
+ */
+static __always_inline void limit_evict(struct ilax_chunk *chunk)
+{
+	const struct ilax_limit *limit;
+	struct ilax_backlog *backlog;
+	__u32 slot = chunk->slot;
+
+	limit = bpf_map_lookup_elem(&ilax_limits, &slot);
+	backlog = bpf_map_lookup_elem(&ilax_backlogs, &slot);
+	if (!slot || !limit || !backlog ||
+	    (limit->generation ^ chunk->generation) >> ILAX_GENERATION_SHIFT)
+		return;
+	limit_add(&backlog->until, -chunk->left);
+#define MOVE(field) limit_add(&backlog->total.field, chunk->policed.field)
+	MOVE(passed_packets);
+	MOVE(passed_bytes);
+	MOVE(dropped_packets);
+	MOVE(dropped_bytes);
+	MOVE(marked_packets);
+	MOVE(marked_bytes);
+	MOVE(tagged_packets);
+	MOVE(tagged_bytes);
+#undef MOVE
+}
+
 /*
  * Two limits may meet in one row of the cache. The row changes hands when its
- * owner has not borrowed during this tick, or has other rules by now; until then
- * the newcomer has each packet judged by itself, or the two would pay a chunk for
- * each packet.
+ * owner has not borrowed during this tick and the newcomer asks twice in a row,
+ * or when its owner has other rules by now. Else each packet is judged by itself:
+ * the two would pay a chunk for each packet, and traffic to very many limits would
+ * pay for rows that it never uses again.
  */
 static __always_inline bool limit_take_over(struct ilax_chunk *chunk,
 					    __u32 slot,
-					    const struct ilax_limit *limit)
+					    const struct ilax_limit *limit,
+					    __u32 tick)
 {
-	__u32 tick = ILAX_CLOCK_TICKS();
-
 	if (!limit_owns(chunk, slot, limit)) {
-		if (chunk->slot && chunk->slot != slot && chunk->used == tick)
+		if (chunk->slot != slot &&
+		    (chunk->used == tick || chunk->candidate != slot)) {
+			chunk->candidate = slot;
 			return false;
-		if (chunk->slot && chunk->left > 0)
-			limit_repay(chunk->slot, chunk->left);
+		}
+		limit_evict(chunk);
+		__builtin_memset(chunk, 0, sizeof(*chunk));
 		chunk->slot = slot;
 		chunk->generation = limit->generation;
-		chunk->left = 0;
-		chunk->marking = 0;
 	}
 	chunk->used = tick;
 	return true;
@@ -124,6 +162,15 @@ static __always_inline bool limit_marks(const struct ilax_limit *limit,
 	return backlog > (marking ? mark / 2 : mark);
 }
 
+static __always_inline __u64 limit_read_clock(struct ilax_clock *clock,
+					      __u32 tick)
+{
+	clock->now = ILAX_CLOCK_NS() << ILAX_TIME_SHIFT;
+	clock->spent = 0;
+	clock->tick = tick;
+	return clock->now;
+}
+
 /*
  * Charge the shared backlog. A super-packet is judged by its first segment and
  * charged whole: judged whole, 64 KiB would never fit a low limit's burst.
@@ -135,19 +182,23 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 				 struct ilax_chunk *chunk, __u64 cost,
 				 const struct ilax_charge *charge)
 {
-	__u64 ns, now, oldest, seen, from, first = cost;
-	__s64 left, drop, calm, extra, queued;
+	__s64 left, chunk_time, burst, drop, calm, extra, queued;
+	__u32 tick = ILAX_CLOCK_TICKS(), zero = 0;
+	__u64 now, seen, from, first = cost;
 	struct ilax_backlog *backlog;
-	bool own, marks;
+	bool own, fresh = true, marks;
+	struct ilax_clock *clock;
 
+	backlog = bpf_map_lookup_elem(&ilax_backlogs, &slot);
+	clock = bpf_map_lookup_elem(&ilax_clock, &zero);
 	/* Never so; the verifier asks. */
-	if (!limit || !chunk || !charge)
+	if (!limit || !chunk || !charge || !backlog || !clock)
 		return LIMIT_WITHIN;
-	own = limit_take_over(chunk, slot, limit);
+	own = limit_take_over(chunk, slot, limit, tick);
 	left = own ? chunk->left : 0;
-	ns = ILAX_CLOCK_NS();
-	now = ns << ILAX_TIME_SHIFT;
-	oldest = now - limit_time(limit->burst);
+	chunk_time = limit->chunk ? 1LL << (limit->chunk & 31) : 0;
+	chunk_time <<= ILAX_TIME_SHIFT;
+	burst = limit_time(limit->burst);
 	drop = limit_time(limit->drop);
 	calm = drop;
 	if (charge->small)
@@ -156,27 +207,35 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 		first = limit_cost(limit, charge->first, 1);
 	if (limit->action != ILAX_LIMIT_DROP && limit->mark < limit->drop)
 		calm = limit_time(limit->mark);
-	backlog = bpf_map_lookup_elem(&ilax_backlogs, &slot);
-	if (!backlog)
-		return LIMIT_WITHIN;
+
+	now = clock->now;
+	clock->spent += cost;
+	if (own || tick != clock->tick || (__s64)clock->spent > chunk_time)
+		now = limit_read_clock(clock, tick);
+	else
+		fresh = false;
 	for (int i = 0; i < LIMIT_TRIES; i++) {
 		seen = *(volatile __u64 *)&backlog->until;
 		from = seen;
 		/* Signed: the clocks of two CPUs may differ a little. */
-		if ((__s64)(from - oldest) < 0)
-			from = oldest;
+		if ((__s64)(from - (now - burst)) < 0)
+			from = now - burst;
 		queued = (__s64)(from + first - now) - left;
+		if (queued > calm && !fresh) {
+			now = limit_read_clock(clock, tick);
+			fresh = true;
+			continue;
+		}
 		if (queued > drop)
 			return LIMIT_OVER_DROP;
-		extra = own && limit->chunk ? 1LL << (limit->chunk & 31) : 0;
-		extra <<= ILAX_TIME_SHIFT;
+		extra = own ? chunk_time : 0;
 		if ((__s64)(from + cost - now) - left + extra > calm)
 			extra = 0;
 		if (__sync_val_compare_and_swap(&backlog->until, seen,
 						from + cost - left + extra) !=
 		    seen)
 			continue;
-		backlog->refilled = ns;
+		backlog->refilled = now >> ILAX_TIME_SHIFT;
 		marks = limit_marks(limit, queued, own && chunk->marking);
 		if (own) {
 			chunk->left = extra;
@@ -243,31 +302,62 @@ static __always_inline int limit_outcome(const struct ilax_limit *limit,
 	}
 }
 
+/* By whom the packet was charged counts it, too: this CPU alone, or all. */
 static __always_inline void limit_count(__u32 slot,
+					const struct ilax_limit *limit,
 					const struct ilax_charge *charge,
 					int outcome)
 {
-	struct ilax_policed *policed;
+	__u32 index = slot & (ILAX_CHUNK_ROWS - 1);
+	__u64 packets = charge->packets, bytes = charge->bytes;
+	struct ilax_backlog *backlog;
+	struct ilax_policed *here;
+	struct ilax_chunk *chunk;
+	bool drop, mark, tag;
 
-	policed = bpf_map_lookup_elem(&ilax_policed, &slot);
-	if (!policed)
-		return;
 	outcome &= ~LIMIT_UNCHARGED;
-	if (outcome == LIMIT_REFUSED || outcome == LIMIT_WOULD_REFUSE) {
-		policed->dropped_packets += charge->packets;
-		policed->dropped_bytes += charge->bytes;
+	drop = outcome == LIMIT_REFUSED || outcome == LIMIT_WOULD_REFUSE;
+	tag = outcome == LIMIT_TAGGED;
+	mark = (outcome == LIMIT_MARKED || outcome == LIMIT_WOULD_MARK) &&
+	       charge->markable;
+	chunk = bpf_map_lookup_elem(&ilax_chunks, &index);
+	if (chunk && limit_owns(chunk, slot, limit)) {
+		here = &chunk->policed;
+		if (drop) {
+			here->dropped_packets += packets;
+			here->dropped_bytes += bytes;
+			return;
+		}
+		here->passed_packets += packets;
+		here->passed_bytes += bytes;
+		if (mark) {
+			here->marked_packets += packets;
+			here->marked_bytes += bytes;
+		}
+		if (tag) {
+			here->tagged_packets += packets;
+			here->tagged_bytes += bytes;
+		}
 		return;
 	}
-	policed->passed_packets += charge->packets;
-	policed->passed_bytes += charge->bytes;
-	if (outcome == LIMIT_PASSED)
+	backlog = bpf_map_lookup_elem(&ilax_backlogs, &slot);
+	if (!backlog)
 		return;
-	if (outcome == LIMIT_TAGGED) {
-		policed->tagged_packets += charge->packets;
-		policed->tagged_bytes += charge->bytes;
-	} else if (charge->markable) {
-		policed->marked_packets += charge->packets;
-		policed->marked_bytes += charge->bytes;
+	here = &backlog->total;
+	if (drop) {
+		__sync_fetch_and_add(&here->dropped_packets, packets);
+		__sync_fetch_and_add(&here->dropped_bytes, bytes);
+		return;
+	}
+	__sync_fetch_and_add(&here->passed_packets, packets);
+	__sync_fetch_and_add(&here->passed_bytes, bytes);
+	if (mark) {
+		__sync_fetch_and_add(&here->marked_packets, packets);
+		__sync_fetch_and_add(&here->marked_bytes, bytes);
+	}
+	if (tag) {
+		__sync_fetch_and_add(&here->tagged_packets, packets);
+		__sync_fetch_and_add(&here->tagged_bytes, bytes);
 	}
 }
 
@@ -304,7 +394,7 @@ static __always_inline void limit_settle(__u32 slot,
 					 int outcome, bool pass)
 {
 	if (pass || outcome == LIMIT_REFUSED)
-		limit_count(slot, charge, outcome);
+		limit_count(slot, limit, charge, outcome);
 	else if (!(outcome & LIMIT_UNCHARGED))
 		limit_undo(slot, limit, charge);
 }
@@ -370,7 +460,7 @@ static __always_inline bool limit_police(__u32 slot,
 	limit_settle(slot, limit, charge, outcome, pass);
 	/* The loss is this limit's, whoever above it refused. */
 	if (!pass && outcome != LIMIT_REFUSED)
-		limit_count(slot, charge, LIMIT_REFUSED);
+		limit_count(slot, limit, charge, LIMIT_REFUSED);
 	return pass;
 }
 

@@ -53,8 +53,8 @@ enum ilax_version {
 #define ILAX_MAP_DEVICES "ilax_devices"
 #define ILAX_MAP_LIMITS "ilax_limits"
 #define ILAX_MAP_BACKLOGS "ilax_backlogs"
-#define ILAX_MAP_POLICED "ilax_policed"
 #define ILAX_MAP_CHUNKS "ilax_chunks"
+#define ILAX_MAP_CLOCK "ilax_clock"
 #define ILAX_MAP_CGROUPS "ilax_cgroups"
 #define ILAX_MAP_ATTACHED "ilax_attached"
 #define ILAX_MAP_ABI "ilax_abi"
@@ -70,7 +70,7 @@ enum ilax_size {
 	ILAX_EVENT_DATA_BYTES = 128,	/* first bytes of a sampled packet */
 	ILAX_LAYOUT_HASH_BYTES = 32,	/* SHA-256 of abi.lock */
 	ILAX_LIMIT_PARENTS = 4,		/* levels above a limit */
-	ILAX_CHUNK_ROWS = 64,		/* of each CPU; a power of two */
+	ILAX_CHUNK_ROWS = 1024,		/* of each CPU; a power of two */
 };
 
 /*
@@ -370,6 +370,8 @@ enum ilax_limit_unit {
 	 */
 	ILAX_FRAME_OVERHEAD = 24,
 	ILAX_FRAME_SHORTEST = 60,
+	/* What ilax_chunks hold for an earlier use of a slot is void. */
+	ILAX_GENERATION_SHIFT = 16,
 	/* Frames up to this length have ilax_limit.small to spare: pure ACKs and
 	 * SYNs, whose loss costs most and saves least.
 	 */
@@ -396,7 +398,9 @@ struct ilax_limit {
 	__u32 drop;	   /* ns of backlog beyond which they are dropped */
 	__u32 small;	   /* ns added to `drop` for ILAX_SMALL_FRAME */
 	__u32 parents[ILAX_LIMIT_PARENTS]; /* slots, nearest first; 0 ends */
-	__u32 generation;		   /* differs after each change */
+	__u32 generation;		   /* upper half: which use of the slot;
+					    * lower half: which change since
+					    */
 	__u32 tag_mark;			   /* skb->mark of ILAX_LIMIT_TAG */
 	__u32 tag_prio;			   /* skb->priority of ILAX_LIMIT_TAG */
 	__u8 action;			   /* enum ilax_limit_action */
@@ -408,10 +412,28 @@ struct ilax_limit {
 };
 ILAX_STATIC_ASSERT(sizeof(struct ilax_limit) == 64, "struct ilax_limit");
 
+/* What came of packets. Those of the wire: a super-packet counts all of its
+ * segments. Bytes are what was charged, ILAX_FRAME_OVERHEAD included.
+ */
+struct ilax_policed {
+	__u64 passed_packets; /* marked and tagged ones, too */
+	__u64 passed_bytes;
+	__u64 dropped_packets;
+	__u64 dropped_bytes;
+	__u64 marked_packets;
+	__u64 marked_bytes;
+	__u64 tagged_packets;
+	__u64 tagged_bytes;
+};
+ILAX_STATIC_ASSERT(sizeof(struct ilax_policed) == 64, "struct ilax_policed");
+
 /*
  * ilax_backlogs: ARRAY (mmapable, likewise), index = slot of a limit. Writer:
- * datapath; control may zero a row that no limit uses. The line that all CPUs
- * write, so nothing else is in it.
+ * datapath; control may zero a row that no limit uses. All CPUs write the first
+ * line, so they do it rarely: see struct ilax_chunk.
+ *
+ * A refused packet counts at the level that refused it and at the limit that it
+ * belongs to.
  */
 struct ilax_backlog {
 	__u64 until;	/* CLOCK_MONOTONIC, 1/64 ns: when the virtual queue will
@@ -419,41 +441,43 @@ struct ilax_backlog {
 			 * now: idle
 			 */
 	__u64 refilled; /* CLOCK_MONOTONIC, ns: last charge to `until` */
-	__u64 pad[6];	/* 0 */
+	struct ilax_policed total; /* without what ilax_chunks still hold */
+	__u64 pad[6];		   /* 0 */
 };
-ILAX_STATIC_ASSERT(sizeof(struct ilax_backlog) == 64, "struct ilax_backlog");
-
-/*
- * ilax_policed: PERCPU_ARRAY, index = slot of a limit. Writer: datapath. Packets
- * are those of the wire: a super-packet counts all its segments. Bytes are what
- * was charged, ILAX_FRAME_OVERHEAD included. A refused packet counts at the level
- * that refused it and at the limit that it belongs to.
- */
-struct ilax_policed {
-	__u64 passed_packets; /* includes marked and tagged */
-	__u64 passed_bytes;
-	__u64 marked_packets;
-	__u64 marked_bytes;
-	__u64 tagged_packets;
-	__u64 tagged_bytes;
-	__u64 dropped_packets;
-	__u64 dropped_bytes;
-};
-ILAX_STATIC_ASSERT(sizeof(struct ilax_policed) == 64, "struct ilax_policed");
+ILAX_STATIC_ASSERT(sizeof(struct ilax_backlog) == 128, "struct ilax_backlog");
 
 /*
  * ilax_chunks: PERCPU_ARRAY of ILAX_CHUNK_ROWS, index = low bits of the slot.
  * Writer: datapath. Time of the rate that this CPU has paid for and not yet
  * spent: as long as it lasts, a packet needs neither clock nor ilax_backlogs.
+ * What it counts meanwhile stands here; a limit's counters are its `total` and
+ * those of all rows here that have its slot.
  */
 struct ilax_chunk {
 	__u32 slot;	  /* of the limit that owns this row; 0 = none */
 	__u32 generation; /* of its row when the time was borrowed */
 	__s64 left;	  /* 1/64 ns */
-	__u32 used;	  /* low bits of jiffies of the last use */
+	__u32 used;	  /* low bits of jiffies of the last loan */
 	__u32 marking;	  /* 1 while the backlog is over the mark threshold */
+	__u32 candidate;  /* slot that wanted this row last */
+	__u32 pad;	  /* 0 */
+	struct ilax_policed policed;
 };
-ILAX_STATIC_ASSERT(sizeof(struct ilax_chunk) == 24, "struct ilax_chunk");
+ILAX_STATIC_ASSERT(sizeof(struct ilax_chunk) == 96, "struct ilax_chunk");
+
+/*
+ * ilax_clock: PERCPU_ARRAY of one row. Writer: datapath. The clock as this CPU
+ * last read it. Reading it waits for all loads on the way, so a limit that is not
+ * in ilax_chunks lets packets pass by an older reading, as long as they cost less
+ * than its chunk, and refuses by a fresh one only.
+ */
+struct ilax_clock {
+	__u64 now;   /* CLOCK_MONOTONIC, 1/64 ns */
+	__u64 spent; /* 1/64 ns, on packets of all limits since then */
+	__u32 tick;  /* low bits of jiffies of that reading */
+	__u32 pad;   /* 0 */
+};
+ILAX_STATIC_ASSERT(sizeof(struct ilax_clock) == 24, "struct ilax_clock");
 
 /*
  * ilax_cgroups: HASH, key __u64 = id of a cgroup v2 (inode number of its folder),

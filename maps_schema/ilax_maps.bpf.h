@@ -107,17 +107,17 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, ILAX_DEFAULT_LIMITS);
-	__type(key, __u32);
-	__type(value, struct ilax_policed);
-} ilax_policed SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, ILAX_CHUNK_ROWS);
 	__type(key, __u32);
 	__type(value, struct ilax_chunk);
 } ilax_chunks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ilax_clock);
+} ilax_clock SEC(".maps");
 
 /* Not preallocated: few cgroups have limits, and each add is an operator's. */
 struct {

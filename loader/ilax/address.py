@@ -116,6 +116,11 @@ class Address:
         return self.identifier & WORD_MASK
 
     @property
+    def is_unicast(self) -> bool:
+        """Whether one host can have it: neither multicast nor unspecified."""
+        return self.prefix >> 56 != 0xFF and (self.prefix, self.identifier) != (0, 0)
+
+    @property
     def checksum(self) -> int:
         """One's complement sum of the eight words; equal for SIR and wire."""
         return _fold(_sum_words(self.prefix) + _sum_words(self.identifier))

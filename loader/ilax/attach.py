@@ -4,7 +4,8 @@
 XDP and tcx programs hang on pinned bpf_links: an update swaps the program in
 place and no packet sees the hook empty. Kernels before 6.6 have no tcx; there
 the same program becomes a clsact filter, which is replaced in place as well.
-Nothing here ever removes what is not ours.
+A link to another device is made beside the old one, which goes only when the
+whole change has succeeded. Nothing here ever removes what is not ours.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ from __future__ import annotations
 import contextlib
 import enum
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from ilax.bpf import Link, Program
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS, XDP_NATIVE
 from ilax.errors import ConflictError, NotFoundError, SystemCallError
-from ilax.netlink import Network
+from ilax.netlink import Network, errors
+from ilax.transaction import Transaction
+
+# Name of the pinned XDP link of the uplink.
+XDP_LINK = "xdp_ingress"
 
 # Our place among the filters of clsact: preference and handle.
 _PREFERENCE = 105
@@ -31,6 +35,9 @@ _OURS = "ilax_"
 _PARENT = {TCX_INGRESS: "ffff:fff2", TCX_EGRESS: "ffff:fff3"}
 _PARENT_NUMBER = {TCX_INGRESS: 0xFFFFFFF2, TCX_EGRESS: 0xFFFFFFF3}
 _ETH_P_ALL = 3
+
+# The device, its clsact or the filter is not there.
+_NO_FILTERS = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
 
 _NO_TCX = (errno.EINVAL, errno.EOPNOTSUPP)
 
@@ -70,8 +77,20 @@ class Hook:
     direction: int
 
 
-def attach_tc(network: Network, links: Path, hook: Hook, program: Program, mode: TcMode) -> TcMode:
+def attach_tc(
+    network: Network,
+    links: Path,
+    hook: Hook,
+    program: Program,
+    mode: TcMode,
+    change: Transaction,
+    previous: Program | None = None,
+) -> TcMode:
     """Attach, or swap the program if ours is attached already.
+
+    Args:
+        change: what this is a step of.
+        previous: the program to go back to if the change fails.
 
     Returns:
         What was used: TCX or CLSACT.
@@ -79,51 +98,102 @@ def attach_tc(network: Network, links: Path, hook: Hook, program: Program, mode:
     Raises:
         SystemCallError: the kernel refused.
     """
+    pin = links / hook.link
     if mode is not TcMode.CLSACT:
         try:
-            _attach_link(links / hook.link, hook.ifindex, program, hook.direction)
+            _put_link(
+                pin,
+                hook.ifindex,
+                program,
+                previous,
+                lambda: Link.tcx(program, hook.ifindex, hook.direction),
+                change,
+            )
         except SystemCallError as error:
             if mode is TcMode.TCX or error.errno not in _NO_TCX:
                 raise
         else:
-            remove_filter(network, hook)
+            change.on_success(remove_filter, network, hook)
             return TcMode.TCX
-    _replace_filter(network, hook, program)
-    (links / hook.link).unlink(missing_ok=True)
+    _put_filter(network, hook, program, previous, change)
+    change.on_success(_unpin, pin)
     return TcMode.CLSACT
 
 
 def detach_tc(network: Network | None, links: Path, hook: Hook) -> None:
     """Take our program off, whichever way it was attached."""
-    (links / hook.link).unlink(missing_ok=True)
+    _unpin(links / hook.link)
     if network is not None:
         remove_filter(network, hook)
 
 
-def _attach_link(pin: Path, ifindex: int, program: Program, direction: int) -> None:
-    existing = _open_live(pin, ifindex)
-    if existing is not None:
-        with existing:
-            existing.update(program)
-        return
-    with Link.tcx(program, ifindex, direction) as link:
-        link.pin(pin)
+def detach_xdp(links: Path) -> None:
+    """Take our XDP program off."""
+    _unpin(links / XDP_LINK)
 
 
-def _open_live(pin: Path, ifindex: int) -> Link | None:
-    """The pinned link, if it still ties something to this device."""
+def _unpin(pin: Path) -> None:
+    for path in (pin, _beside(pin)):
+        path.unlink(missing_ok=True)
+
+
+def _beside(pin: Path) -> Path:
+    """Where a link to another device waits until the old one may go."""
+    return pin.with_name(f"{pin.name}_new")
+
+
+def _put_link(
+    pin: Path,
+    ifindex: int,
+    program: Program,
+    previous: Program | None,
+    create: Callable[[], Link],
+    change: Transaction,
+) -> None:
+    """Put a program into our link on a device; make that link if there is none."""
+    beside = _beside(pin)
+    for path in (pin, beside):
+        if _swap(path, ifindex, program):
+            if previous is not None:
+                change.on_failure(_swap, path, ifindex, previous)
+            break
+    else:
+        # The trace of an `up` that was killed on its way to a third device.
+        beside.unlink(missing_ok=True)
+        path = beside if pin.exists() else pin
+        with create() as link:
+            link.pin(path)
+        change.on_failure(path.unlink, missing_ok=True)
+    if path == beside:
+        change.on_success(beside.rename, pin)
+    else:
+        change.on_success(beside.unlink, missing_ok=True)
+
+
+def _swap(pin: Path, ifindex: int, program: Program) -> bool:
+    """Put a program into a pinned link; False if it is none on this device."""
     try:
-        link = Link.open_pinned(pin)
+        with Link.open_pinned(pin) as link:
+            if link.info().ifindex != ifindex:
+                return False
+            link.update(program)
     except NotFoundError:
-        return None
-    if link.info().ifindex == ifindex:
-        return link
-    link.close()
-    pin.unlink()
-    return None
+        return False
+    return True
 
 
 # --- clsact ------------------------------------------------------------------
+
+
+def _put_filter(
+    network: Network, hook: Hook, program: Program, previous: Program | None, change: Transaction
+) -> None:
+    had_one = any(_is_ours(item) for item in _filters(network, hook))
+    _replace_filter(network, hook, program)
+    if not had_one:
+        change.on_failure(remove_filter, network, hook)
+    elif previous is not None:
+        change.on_failure(_replace_filter, network, hook, previous)
 
 
 def _replace_filter(network: Network, hook: Hook, program: Program) -> None:
@@ -134,12 +204,9 @@ def _replace_filter(network: Network, hook: Hook, program: Program) -> None:
                 f"cannot {action}: filter {_filter_name(item) or 'of another kind'} has "
                 f"preference {_PREFERENCE}; it was left alone"
             )
-    try:
+    with errors(action, fine=(errno.EEXIST,)):
         network.ipr.tc("add", "clsact", hook.ifindex)
-    except NetlinkError as error:
-        if error.code != errno.EEXIST:
-            raise SystemCallError(action, error.code) from error
-    try:
+    with errors(action):
         network.ipr.tc(
             "replace-filter",
             "bpf",
@@ -153,23 +220,23 @@ def _replace_filter(network: Network, hook: Hook, program: Program) -> None:
             direct_action=True,
             classid=1,
         )
-    except NetlinkError as error:
-        raise SystemCallError(action, error.code) from error
 
 
 def _filters(network: Network, hook: Hook) -> list[Any]:
-    with contextlib.suppress(NetlinkError):
-        found = network.ipr.get_filters(index=hook.ifindex, parent=_PARENT_NUMBER[hook.direction])
-        # The dump has a line of its own for each preference, with handle 0.
-        return [item for item in found if item["handle"]]
-    return []
+    found: list[Any] = []
+    with errors(f"list filters of interface {hook.ifindex}", fine=_NO_FILTERS):
+        parent = _PARENT_NUMBER[hook.direction]
+        found = list(network.ipr.get_filters(index=hook.ifindex, parent=parent))
+    # The dump has a line of its own for each preference, with handle 0.
+    return [item for item in found if item["handle"]]
 
 
 def remove_filter(network: Network, hook: Hook) -> None:
     """Remove our filter, and the qdisc with it if nobody else uses it."""
     if not any(_is_ours(item) for item in _filters(network, hook)):
         return
-    with contextlib.suppress(NetlinkError):
+    action = f"remove the filter of interface {hook.ifindex}"
+    with errors(action, fine=_NO_FILTERS):
         network.ipr.tc(
             "del-filter",
             "bpf",
@@ -181,7 +248,7 @@ def remove_filter(network: Network, hook: Hook) -> None:
         )
     both = [Hook(hook.link, hook.ifindex, direction) for direction in _PARENT]
     if not any(_filters(network, one) for one in both):
-        with contextlib.suppress(NetlinkError):
+        with errors(action, fine=_NO_FILTERS):
             network.ipr.tc("del", "clsact", hook.ifindex)
 
 
@@ -197,9 +264,19 @@ def _is_ours(message: Any) -> bool:
 
 
 def attach_xdp(
-    network: Network, pin: Path, ifindex: int, program: Program, mode: XdpMode
+    network: Network,
+    links: Path,
+    ifindex: int,
+    program: Program,
+    mode: XdpMode,
+    change: Transaction,
+    previous: Program | None = None,
 ) -> tuple[XdpMode, str | None]:
     """Attach the XDP program, or swap it, or see that it is off.
+
+    Args:
+        change: what this is a step of.
+        previous: the program to go back to if the change fails.
 
     Returns:
         The mode in force, and why it is not the one that AUTO would prefer.
@@ -208,34 +285,58 @@ def attach_xdp(
         ConflictError: NATIVE, and another program holds the hook.
         SystemCallError: NATIVE, and the device has no native XDP.
     """
+    pin = links / XDP_LINK
     if mode is XdpMode.OFF:
-        pin.unlink(missing_ok=True)
+        change.on_success(_unpin, pin)
         return XdpMode.OFF, None
-    existing = _open_live(pin, ifindex)
-    if existing is not None:
-        with existing:
-            existing.update(program)
-        return XdpMode.NATIVE, None
+    reason = None if _is_on(pin, ifindex) else _without_xdp(network, ifindex, mode)
+    if reason is not None:
+        change.on_success(_unpin, pin)
+        return XdpMode.OFF, f"{reason}; tc does the whole job"
+    try:
+        _put_link(
+            pin,
+            ifindex,
+            program,
+            previous,
+            lambda: Link.xdp(program, ifindex, XDP_NATIVE),
+            change,
+        )
+    except SystemCallError as error:
+        if mode is not XdpMode.AUTO:
+            raise
+        change.on_success(_unpin, pin)
+        return XdpMode.OFF, f"no native XDP on this device ({error}); tc does the whole job"
+    return XdpMode.NATIVE, None
 
+
+def _is_on(pin: Path, ifindex: int) -> bool:
+    """Whether our link, or the one beside it, ties something to a device."""
+    for path in (pin, _beside(pin)):
+        with contextlib.suppress(NotFoundError), Link.open_pinned(path) as link:
+            if link.info().ifindex == ifindex:
+                return True
+    return False
+
+
+def _without_xdp(network: Network, ifindex: int, mode: XdpMode) -> str | None:
+    """Why AUTO does without XDP on a device; None if it should be tried.
+
+    Raises:
+        ConflictError: NATIVE, and another program holds the hook.
+    """
     foreign = _foreign_program(network, ifindex)
     if foreign is not None:
         note = f"XDP hook is held by foreign program {foreign}"
         if mode is XdpMode.AUTO:
-            return XdpMode.OFF, note + "; tc does the whole job"
+            return note
         raise ConflictError(f"{note}; it was left alone", hint="use --xdp auto to do without XDP")
     if mode is XdpMode.AUTO and _costs_offload(network, ifindex):
-        return XdpMode.OFF, (
-            "native XDP on a veth switches segmentation offload of its peer off; "
-            "tc does the whole job (--xdp native to insist)"
+        return (
+            "native XDP on a veth switches segmentation offload of its peer off "
+            "(--xdp native to insist)"
         )
-    try:
-        with Link.xdp(program, ifindex, XDP_NATIVE) as link:
-            link.pin(pin)
-    except SystemCallError as error:
-        if mode is not XdpMode.AUTO:
-            raise
-        return XdpMode.OFF, f"no native XDP on this device ({error}); tc does the whole job"
-    return XdpMode.NATIVE, None
+    return None
 
 
 def _costs_offload(network: Network, ifindex: int) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ilax.cgroups import Cgroup
     from ilax.instance import Instance
     from ilax.pins import PinFolder
+    from ilax.transaction import Transaction
 
 PROGRAM = "ilax_cgroup_in"
 _PIN = "cgroup_"
@@ -120,11 +121,17 @@ def set_slot(instance: Instance, cgroup: int, limit: int) -> None:
     instance.attached.update(_key(cgroup), index_key(limit), EXIST)
 
 
-def swap(pins: PinFolder, program: Program) -> None:
+def swap(pins: PinFolder, program: Program, change: Transaction, previous: Program | None) -> None:
     """Put a new program into every link; those of removed cgroups are left to `gc`."""
     for cgroup in pinned(pins):
-        with contextlib.suppress(NotFoundError), Link.open_pinned(_pin(pins, cgroup)) as link:
-            link.update(program)
+        if previous is not None:
+            change.on_failure(_update, pins, cgroup, previous)
+        _update(pins, cgroup, program)
+
+
+def _update(pins: PinFolder, cgroup: int, program: Program) -> None:
+    with contextlib.suppress(NotFoundError), Link.open_pinned(_pin(pins, cgroup)) as link:
+        link.update(program)
 
 
 def _key(cgroup: int) -> bytes:

@@ -4,21 +4,31 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from ilax import attach, endpoints, fabric, limits, mappings
+from ilax import attach, endpoints, fabric, limits
 from ilax.address import Address
 from ilax.attach import TcMode
 from ilax.bpf import Program
 from ilax.cgroups import Cgroup
 from ilax.endpoints import Endpoint
-from ilax.errors import ConflictError, NotFoundError
-from ilax.instance import Instance
-from ilax.netlink import Interface, Network, inside, namespace_path, turn_gro_on
+from ilax.errors import ConflictError, NotFoundError, UsageError
+from ilax.instance import Instance, own_netns
+from ilax.netlink import (
+    LOOPBACK,
+    Interface,
+    Network,
+    inside,
+    interface_names,
+    namespace_path,
+    turn_gro_on,
+)
 from ilax.privileges import require_capabilities
 from ilax.tables import index_key
+from ilax.transaction import Transaction
 
 # The host's address on every container link, and the container's next hop.
 GATEWAY = "fe80::1"
@@ -47,42 +57,39 @@ class AddOptions:
     cgroup: Cgroup | None = None
 
 
-def host_device_name(sir: Address) -> str:
-    """Name of the host-side device: from the identifier, at most 15 letters."""
-    return f"il{sir.identifier & 0xFFFFFFFFFFFF:012x}"
-
-
 def add(instance: Instance, options: AddOptions) -> Endpoint:
     """Connect a container. If any step fails, all steps are undone.
 
     Raises:
-        UsageError, AddressError: the address cannot be a task's.
-        ConflictError: the address, or a device of that name, is taken.
+        UsageError, AddressError: the address cannot be a task's, or the device's
+            name not a device's; or the namespace is the host's own.
+        ConflictError: the address, or a route or device of the container, is
+            taken.
         NotFoundError: there is no such namespace.
         MapFullError: no room for another endpoint.
     """
     require_capabilities("connect a container", namespaces=True)
     instance.require_own_netns("connect a container")
+    _check_device_name(options.device)
     known = fabric.read(instance)
     known.check_sir(options.sir)
     wire = known.to_wire(options.sir)
-    _refuse_taken(instance, wire, options.sir)
     path = namespace_path(options.netns)
-
-    with (
-        instance.locked(),
-        limits.claimed(instance, options.cgroup) as limit,
-        Network() as network,
-        ExitStack() as undo,
-    ):
-        _remove_stale_device(network, instance, options.sir)
-        endpoints.sweep_ports(network, instance)
+    if path.stat().st_ino == own_netns():
+        raise UsageError(
+            f"network namespace {options.netns} is the host's own; nothing was changed",
+            hint="use --host for an address of the host's own processes",
+        )
+    with instance.locked(), Network() as network, Transaction() as change:
+        _refuse_taken(instance, wire, options.sir)
+        limit = limits.claim(instance, options.cgroup, change)
+        _remove_stale_devices(network, instance, options.sir)
+        endpoints.sweep_ports(instance)
         uplink = int(instance.config.get(index_key(0))["uplink_ifindex"])  # type: ignore[index]
         uplink_device = network.interface_by_index(uplink)
         mtu = options.mtu or (uplink_device.mtu if uplink_device else 1500)
-        host, inner = _make_link(
-            network, options, endpoints.link_alias(instance, options.sir), path, mtu, undo
-        )
+        alias = endpoints.link_alias(instance.name, options.sir)
+        host, inner = _make_link(network, options, alias, path, mtu, change)
 
         endpoint = Endpoint(
             sir=options.sir,
@@ -97,34 +104,43 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
             owns_link=True,
             limit=limit,
         )
-        _guard(network, instance, endpoint, options, undo)
+        _guard(network, instance, endpoint, options, change)
         # Only now can the container send: there is no moment without checks.
         network.set_up(host.index)
         network.add_address(host.index, GATEWAY, 64)
         network.add_neighbour(host.index, str(options.sir), inner.mac)
         network.add_route(f"{options.sir}/128", host.index)
-        _publish(instance, endpoint, undo)
-        undo.pop_all()
+        endpoints.publish(instance, endpoint, change)
     return endpoint
 
 
 def add_host(instance: Instance, sir: Address, cgroup: Cgroup | None = None) -> Endpoint:
-    """Make `sir` an address of the host's own processes; see `endpoints.put_host`.
+    """Make `sir` an address of the host's own processes. All or nothing.
 
     Args:
         cgroup: whose limit counts for what it receives; None keeps what it has.
+
+    Raises:
+        UsageError, AddressError: the address cannot be a task's.
+        ConflictError: a container has the address.
+        MapFullError: no room for another endpoint, mapping or limit.
     """
-    with (
-        instance.locked(),
-        limits.claimed(instance, cgroup) as limit,
-        Network() as network,
-    ):
+    require_capabilities("add an address of the host")
+    instance.require_own_netns("add an address of the host")
+    with instance.locked(), Network() as network, Transaction() as change:
+        limit = limits.claim(instance, cgroup, change)
         before = next((e.limit for e in endpoints.read_limited(instance) if e.sir == sir), 0)
-        endpoint = endpoints.put_host(network, instance, sir, limit)
+        endpoint = endpoints.put_host(network, instance, sir, change, limit)
         # A slot that it named before may be nobody's now.
         if before != endpoint.limit:
-            limits.endpoint_gone(instance, before)
+            change.on_success(limits.endpoint_gone, instance, before)
     return endpoint
+
+
+def _check_device_name(name: str) -> None:
+    # As dev_valid_name() of the kernel, in ASCII; `%` would be a template to it.
+    if not re.fullmatch(r"[!-~]{1,15}", name) or set("/:%") & set(name) or name in (".", ".."):
+        raise UsageError(f"{name!r} is no name for an interface; nothing was changed")
 
 
 def delete(instance: Instance, sir: Address) -> Endpoint:
@@ -152,33 +168,46 @@ def _refuse_taken(instance: Instance, wire: Address, sir: Address) -> None:
         )
 
 
-def _remove_stale_device(network: Network, instance: Instance, sir: Address) -> None:
-    """A loader that was killed may have left the device without its rows."""
-    try:
-        stale = network.interface(host_device_name(sir))
-    except NotFoundError:
-        return
-    # It gets its alias a moment after its name, so both states are ours.
-    if stale.kind == "veth" and stale.alias in ("", endpoints.link_alias(instance, sir)):
-        attach.detach_tc(network, instance.pins.links, endpoints.port_hook(stale.index))
-        network.delete_interface(stale.index)
-        instance.ports.delete(index_key(stale.index))
+def _remove_stale_devices(network: Network, instance: Instance, sir: Address) -> None:
+    """What loaders left that were killed before they wrote the endpoint."""
+    _, rows = instance.endpoints.rows()
+    used = set(rows["ifindex"].tolist())
+    for index, name in interface_names().items():
+        if not name.startswith(endpoints.DEVICE_PREFIX) or index in used:
+            continue
+        device = network.interface_by_index(index)
+        if device is not None and (
+            endpoints.is_unfinished(device)
+            or device.alias == endpoints.link_alias(instance.name, sir)
+        ):
+            # The device before its program: a container is never without checks.
+            network.delete_interface(index)
+            attach.detach_tc(None, instance.pins.links, endpoints.port_hook(index))
+            instance.ports.delete(index_key(index))
 
 
 def _make_link(
-    network: Network, options: AddOptions, alias: str, namespace: Path, mtu: int, undo: ExitStack
+    network: Network,
+    options: AddOptions,
+    alias: str,
+    namespace: Path,
+    mtu: int,
+    change: Transaction,
 ) -> tuple[Interface, Interface]:
     """The veth pair, and everything on its inner side; the host's side stays down."""
     fd = os.open(namespace, os.O_RDONLY)
     with ExitStack() as closing:
         closing.callback(os.close, fd)
-        host = network.add_veth(host_device_name(options.sir), options.device, fd, mtu)
-        undo.callback(network.delete_interface, host.index)
-        network.set_alias(host.index, alias)
+        network.add_veth(f"{endpoints.DEVICE_PREFIX}%d", options.device, fd, mtu)
         with inside(fd), Network() as inner_network:
             inner = inner_network.interface(options.device)
+            change.on_failure(network.delete_interface, inner.peer)
+            network.set_alias(inner.peer, alias)
+            host = network.interface_by_index(inner.peer)
+            if host is None:
+                raise NotFoundError(f"the new device of {options.sir} has disappeared")
             turn_gro_on(options.device)
-            inner_network.set_up(1)
+            inner_network.set_up(LOOPBACK)
             inner_network.add_address(inner.index, str(options.sir), 128)
             inner_network.set_up(inner.index)
             inner_network.add_neighbour(inner.index, GATEWAY, host.mac)
@@ -191,31 +220,22 @@ def _guard(
     instance: Instance,
     endpoint: Endpoint,
     options: AddOptions,
-    undo: ExitStack,
+    change: Transaction,
 ) -> None:
     """Port row and program, while the host's side is still down."""
     key = index_key(endpoint.ifindex)
     if endpoint.delivery == "xdp":
-        undo.callback(instance.devices.delete, key)
+        change.on_failure(instance.devices.delete, key)
         instance.devices.update(key, key)
-    undo.callback(instance.ports.delete, key)
+    change.on_failure(instance.ports.delete, key)
     endpoints.put_port(
         instance, endpoint.ifindex, endpoint.sir, endpoint.slot, any_source=options.any_source
     )
     hook = endpoints.port_hook(endpoint.ifindex)
-    undo.callback(attach.detach_tc, network, instance.pins.links, hook)
-    # The last undone is the first done: the device goes before its program.
-    undo.callback(network.delete_interface, endpoint.ifindex)
     with Program.open_pinned(instance.pins.programs / endpoints.CONTAINER_PROGRAM) as program:
         # As on the uplink: an instance uses one way of attaching throughout.
         by_link = (instance.pins.links / "uplink_ingress").exists()
         mode = TcMode.AUTO if by_link else TcMode.CLSACT
-        attach.attach_tc(network, instance.pins.links, hook, program, mode)
-
-
-def _publish(instance: Instance, endpoint: Endpoint, undo: ExitStack) -> None:
-    """The rows by which others reach it: last, or they would lead to a deaf device."""
-    endpoints.put(instance, endpoint)
-    undo.callback(instance.endpoints.delete, endpoint.wire.packed)
-    previous = mappings.put_local(instance, endpoint.sir, endpoint.wire)
-    undo.callback(mappings.restore, instance, endpoint.sir, previous)
+        attach.attach_tc(network, instance.pins.links, hook, program, mode, change)
+    # Undone before its program is: the device goes first.
+    change.on_failure(network.delete_interface, endpoint.ifindex)

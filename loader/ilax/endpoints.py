@@ -13,16 +13,20 @@ from ilax.bpf import Program
 from ilax.bpf.link import TCX_INGRESS
 from ilax.bpf.map import ANY, EXIST, NO_EXIST
 from ilax.errors import ConflictError, NotFoundError
-from ilax.privileges import require_capabilities
+from ilax.netlink import LOOPBACK, interface_names
 from ilax.tables import index_key
+from ilax.transaction import Transaction
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ilax.instance import Instance
-    from ilax.netlink import Network
+    from ilax.netlink import Interface, Network
 
 CONTAINER_PROGRAM = "ilax_from_task"
+
+# Host-side devices are named by this and a number, and known by their alias.
+DEVICE_PREFIX = "iltask"
 
 # The contract's mtu field has 16 bits; 0 means "not checked".
 _MTU_MAX = 0xFFFF
@@ -111,8 +115,9 @@ def find(instance: Instance, sir: Address) -> Endpoint:
 def free_slot(instance: Instance) -> int:
     """A row of `ilax_traffic` that no endpoint uses, zeroed; 0 if all are used.
 
-    Two daemons that ask at the same moment may get one slot for two endpoints:
-    their traffic is then counted together, and nothing else happens.
+    Loaders hold the instance's lock until the endpoint is written. A daemon that
+    does without may take the same slot: the traffic of both is then counted
+    together, and nothing else happens.
     """
     _, rows = instance.endpoints.rows()
     used = set(rows["slot"].tolist())
@@ -160,8 +165,10 @@ def _write(instance: Instance, endpoint: Endpoint, flags: int) -> None:
     instance.endpoints.put(endpoint.wire.packed, row, flags)
 
 
-def put_host(network: Network, instance: Instance, sir: Address, limit: int = 0) -> Endpoint:
-    """Make `sir` an address of the host's own processes.
+def put_host(
+    network: Network, instance: Instance, sir: Address, change: Transaction, limit: int = 0
+) -> Endpoint:
+    """Make `sir` an address of the host's own processes, as a step of a change.
 
     The address stands on the loopback interface; packets for it are rewritten
     and given to the host's stack. An address that is there keeps its limit.
@@ -169,25 +176,35 @@ def put_host(network: Network, instance: Instance, sir: Address, limit: int = 0)
     Args:
         limit: row of `ilax_limits`, 0 = none.
     """
-    require_capabilities("add an address of the host")
-    instance.require_own_netns("add an address of the host")
     known = fabric.read(instance)
     known.check_sir(sir)
     wire = known.to_wire(sir)
     existing = instance.endpoints.get(wire.packed)
     if existing is not None and _from_row(existing).delivery != "host":
         raise ConflictError(f"{sir} is a container's endpoint; nothing was changed")
-    network.add_address(1, str(sir), 128)
+    if network.add_address(LOOPBACK, str(sir), 128):
+        change.on_failure(network.delete_address, LOOPBACK, str(sir), 128)
     slot, generation = free_slot(instance), 1
     if existing is not None:
         slot, generation = int(existing["slot"]), int(existing["generation"]) + 1
         limit = limit or int(existing["limit"])
+        change.on_failure(instance.endpoints.put, wire.packed, existing)
     endpoint = Endpoint(
         sir, wire, "host", 0, bytes(6), bytes(6), 0, slot, generation, owns_link=True, limit=limit
     )
-    put(instance, endpoint, replace=True)
-    mappings.put_local(instance, sir, wire)
+    publish(instance, endpoint, change, replace=existing is not None)
     return endpoint
+
+
+def publish(
+    instance: Instance, endpoint: Endpoint, change: Transaction, *, replace: bool = False
+) -> None:
+    """The rows by which others reach an endpoint: last, or they would lead nowhere."""
+    put(instance, endpoint, replace=replace)
+    if not replace:
+        change.on_failure(instance.endpoints.delete, endpoint.wire.packed)
+    previous = mappings.put_local(instance, endpoint.sir, endpoint.wire)
+    change.on_failure(mappings.restore, instance, endpoint.sir, previous)
 
 
 def port_hook(ifindex: int) -> Hook:
@@ -206,12 +223,21 @@ def put_port(
     instance.ports.put(index_key(ifindex), row)
 
 
-def swap_programs(network: Network, instance: Instance, program: Program, mode: TcMode) -> None:
+def swap_programs(
+    network: Network,
+    instance: Instance,
+    program: Program,
+    mode: TcMode,
+    change: Transaction,
+    previous: Program | None,
+) -> None:
     """Put a new container program on every port whose device is there."""
+    present = interface_names()
     keys, _ = instance.ports.rows()
     for ifindex in keys.tolist():
-        if network.interface_by_index(ifindex) is not None:
-            attach.attach_tc(network, instance.pins.links, port_hook(ifindex), program, mode)
+        if ifindex in present:
+            hook = port_hook(ifindex)
+            attach.attach_tc(network, instance.pins.links, hook, program, mode, change, previous)
 
 
 def remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
@@ -224,11 +250,11 @@ def remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
     mappings.delete_local(instance, endpoint.sir, endpoint.wire)
     if endpoint.delivery == "host":
         if endpoint.owns_link:
-            network.delete_address(1, str(endpoint.sir), 128)
+            network.delete_address(LOOPBACK, str(endpoint.sir), 128)
         return
     device = network.interface_by_index(endpoint.ifindex)
     if device is not None and (
-        endpoint.owns_link and device.alias == link_alias(instance, endpoint.sir)
+        endpoint.owns_link and device.alias == link_alias(instance.name, endpoint.sir)
     ):
         # The device before its program: a container is never without checks.
         network.delete_interface(endpoint.ifindex)
@@ -245,26 +271,45 @@ def remove_all(network: Network, instance: Instance) -> None:
     """Undo every endpoint of an instance, and what killed loaders left of others."""
     for endpoint in read_all(instance):
         remove(network, instance, endpoint)
-    for device in network.interfaces():
-        if device.alias.startswith(link_alias(instance, "")):
-            network.delete_interface(device.index)
-    sweep_ports(network, instance)
+    remove_devices(network, instance.name)
+    sweep_ports(instance)
     keys, _ = instance.ports.rows()
     for ifindex in keys.tolist():
         attach.detach_tc(network, instance.pins.links, port_hook(ifindex))
         instance.ports.delete(index_key(ifindex))
 
 
-def sweep_ports(network: Network, instance: Instance) -> None:
+def remove_devices(network: Network, instance: str) -> None:
+    """Remove all container devices of an instance, known by their alias."""
+    for device in network.interfaces():
+        if device.alias.startswith(link_alias(instance, "")) or is_unfinished(device):
+            network.delete_interface(device.index)
+
+
+def sweep_ports(instance: Instance) -> None:
     """Forget ports whose device is gone: the trace of a killed loader or container."""
+    present = interface_names()
     keys, _ = instance.ports.rows()
     for ifindex in keys.tolist():
-        if network.interface_by_index(ifindex) is None:
+        if ifindex not in present:
             attach.detach_tc(None, instance.pins.links, port_hook(ifindex))
             instance.devices.delete(index_key(ifindex))
             instance.ports.delete(index_key(ifindex))
 
 
-def link_alias(instance: Instance, sir: Address | str) -> str:
+def is_unfinished(device: Interface) -> bool:
+    """A device whose loader was killed before it could write the alias.
+
+    Loaders that live hold the lock until the alias is there.
+    """
+    return (
+        not device.alias
+        and not device.up
+        and device.kind == "veth"
+        and device.name.startswith(DEVICE_PREFIX)
+    )
+
+
+def link_alias(instance: str, sir: Address | str) -> str:
     """Written on devices that we make; only such a device is ever deleted."""
-    return f"ilax:{instance.name}:{sir}"
+    return f"ilax:{instance}:{sir}"

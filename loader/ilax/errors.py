@@ -108,6 +108,10 @@ class MapFullError(SystemCallError):
         )
         self.written = written
 
+    def __str__(self) -> str:
+        # "Argument list too long" is what E2BIG says, and is of no help here.
+        return f"cannot {self.action}: the map is full; {self.written or 'no'} rows were written"
+
 
 class VerifierError(SystemCallError):
     """The kernel refused a program.

@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ilax import address, schema
+from ilax import address, prefix_rows, schema
 from ilax.address import Address, Prefix
 from ilax.errors import ConflictError, UsageError
+from ilax.prefix_rows import Row
 from ilax.tables import index_key
 
 if TYPE_CHECKING:
     from ilax.instance import Instance
+
+
+# Unspecified, loopback and mapped addresses; link-local; multicast.
+_NOT_GLOBAL = (Prefix(0, 8), Prefix(0xFE80 << 48, 10), Prefix(0xFF00 << 48, 8))
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,10 @@ class Fabric:
     def __post_init__(self) -> None:
         if not self.sir_prefixes or not self.locators:
             raise UsageError("a SIR prefix and a locator are needed")
+        for prefix in (*self.sir_prefixes, *self.locators, *self.blocks):
+            for special in _NOT_GLOBAL:
+                if prefix in special or special in prefix:
+                    raise UsageError(f"{prefix} is not for global unicast: it overlaps {special}")
         for sir in self.sir_prefixes:
             for other in (*self.locators, *self.blocks):
                 if sir in other or other in sir:
@@ -85,21 +94,62 @@ class Fabric:
 
 
 def write(instance: Instance, fabric: Fabric) -> None:
-    """Write the table of prefixes; rows behind the last one end it."""
-    kinds = schema.enum("ilax_prefix_kind")
-    flags = schema.enum("ilax_prefix_flag")
-    rows = instance.prefixes.new(schema.enum("ilax_size")["ILAX_MAX_PREFIXES"])
-    for row, (kind, prefix) in zip(rows, fabric.rows_in_order(), strict=False):
-        row["prefix"], row["mask"], row["kind"] = prefix.upper, prefix.mask, kinds[kind]
-        if kind != "ILAX_PREFIX_SIR":
-            row["sir_prefix"] = fabric.sir_prefixes[0].upper
-        row["flags"] = (flags["ILAX_PREFIX_CBIT"] if fabric.cbit else 0) | (
-            flags["ILAX_PREFIX_TYPED"] if fabric.typed else 0
+    """Make the table of prefixes say this; packets see the old table or the new one.
+
+    Raises:
+        ConflictError: too many rows change at once; nothing was changed.
+    """
+    write_rows(instance, _as_rows(fabric))
+
+
+def check_fits(instance: Instance, fabric: Fabric) -> None:
+    """Raise unless `write` could be done.
+
+    Raises:
+        ConflictError: too many rows change at once; nothing was changed.
+    """
+    table, rows = read_rows(instance), _as_rows(fabric)
+    old = prefix_rows.until_end(table)
+    if not prefix_rows.fits(table, rows):
+        raise ConflictError(
+            f"{len(old)} prefixes cannot be replaced by {len(rows)} while packets pass: the "
+            f"table has {len(table)} rows; nothing was changed",
+            hint="change a few prefixes at a time, or `ilax down` first",
         )
-    for index, row in enumerate(rows):
-        old = instance.prefixes.get(index_key(index))
-        if old is None or old.tobytes() != row.tobytes():
-            instance.prefixes.put(index_key(index), row)
+
+
+def read_rows(instance: Instance) -> list[Row]:
+    """All rows of the table, also those behind its end."""
+    _, rows = instance.prefixes.rows()
+    return [Row(*(int(row[name]) for name in Row.names())) for row in rows]
+
+
+def write_rows(instance: Instance, rows: list[Row]) -> None:
+    """`write`, from rows that `read_rows` gave, up to their end."""
+    for index, row in prefix_rows.writes(read_rows(instance), rows):
+        packed = instance.prefixes.new()[0]
+        for name in Row.names():
+            packed[name] = getattr(row, name)
+        instance.prefixes.put(index_key(index), packed)
+
+
+def _as_rows(fabric: Fabric) -> list[Row]:
+    kinds = schema.enum("ilax_prefix_kind")
+    known = schema.enum("ilax_prefix_flag")
+    flags = (known["ILAX_PREFIX_CBIT"] if fabric.cbit else 0) | (
+        known["ILAX_PREFIX_TYPED"] if fabric.typed else 0
+    )
+    domain = fabric.sir_prefixes[0].upper
+    return [
+        Row(
+            prefix=prefix.upper,
+            mask=prefix.mask,
+            sir_prefix=0 if kind == "ILAX_PREFIX_SIR" else domain,
+            flags=flags,
+            kind=kinds[kind],
+        )
+        for kind, prefix in fabric.rows_in_order()
+    ]
 
 
 def read(instance: Instance) -> Fabric:
@@ -112,15 +162,12 @@ def read(instance: Instance) -> Fabric:
     flags = schema.enum("ilax_prefix_flag")
     found: dict[str, list[Prefix]] = {name: [] for name in kinds.values()}
     common = 0
-    for index in range(schema.enum("ilax_size")["ILAX_MAX_PREFIXES"]):
-        row: Any = instance.prefixes.get(index_key(index))
-        kind = kinds.get(int(row["kind"]))
-        if kind is None:
+    for row in prefix_rows.until_end(read_rows(instance)):
+        kind = kinds.get(row.kind)
+        if kind is None or row.is_off:
             continue  # of a newer minor, which may append kinds
-        if kind == "ILAX_PREFIX_END":
-            break
-        common = int(row["flags"])
-        found[kind].append(Prefix(int(row["prefix"]), int(row["mask"]).bit_count()))
+        common = row.flags
+        found[kind].append(Prefix(row.prefix, row.mask.bit_count()))
     if not found["ILAX_PREFIX_SIR"] or not found["ILAX_PREFIX_LOCATOR"]:
         raise ConflictError(f"instance {instance.name} has no prefixes", hint="run `ilax up` again")
     return Fabric(

@@ -37,8 +37,8 @@ MAPS_BY_MINOR = {
         "ilax_backlogs",
         "ilax_cgroups",
         "ilax_chunks",
+        "ilax_clock",
         "ilax_limits",
-        "ilax_policed",
     ),
 }
 MAP_NAMES = tuple(sorted(name for names in MAPS_BY_MINOR.values() for name in names))
@@ -54,7 +54,7 @@ class Instance(Closing):
 
     Use `Instance.open()`. Attributes are tables, named as the maps are without
     their prefix: `endpoints`, `mappings`, `ports`, `prefixes`, `config`,
-    `counters`, `traffic`, `limits`, `backlogs`, `policed`; `devices`, `events`,
+    `counters`, `traffic`, `limits`, `backlogs`, `chunks`; `devices`, `events`,
     `cgroups` and `attached` are plain maps.
     """
 
@@ -74,7 +74,7 @@ class Instance(Closing):
         self.events = maps["ilax_events"]
         self.limits = Table(maps["ilax_limits"])
         self.backlogs = Table(maps["ilax_backlogs"])
-        self.policed = Table(maps["ilax_policed"])
+        self.chunks = Table(maps["ilax_chunks"])
         self.cgroups = maps["ilax_cgroups"]
         self.attached = maps["ilax_attached"]
 
@@ -97,10 +97,16 @@ class Instance(Closing):
                 )
             raise NotFoundError(f"instance {name} is not up", hint="start it with `ilax up`")
         with ExitStack() as stack:
-            # First of all: it tells which others there are.
-            with Map.open_pinned(pins.maps / "ilax_abi") as abi:
-                minor = check_abi_row(abi, name)
-            maps = {n: stack.enter_context(Map.open_pinned(pins.maps / n)) for n in MAP_NAMES}
+            try:
+                # First of all: it tells which others there are.
+                with Map.open_pinned(pins.maps / "ilax_abi") as abi:
+                    minor = check_abi_row(abi, name)
+                maps = {n: stack.enter_context(Map.open_pinned(pins.maps / n)) for n in MAP_NAMES}
+            except NotFoundError as error:
+                raise NotFoundError(
+                    f"instance {name} is incomplete: {error}; nothing was changed",
+                    hint="`ilax down` removes what is left of it, then `ilax up`",
+                ) from error
             check_maps(maps, name, newer=minor > schema.enum("ilax_version")["ILAX_ABI_MINOR"])
             return cls(pins, maps, stack.pop_all())
 

@@ -8,13 +8,24 @@ fails before the first swap leaves the old state; what fails after it goes back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from ilax import attach, cgroup_attach, endpoints, fabric, layout_check, migration, schema
-from ilax.address import Address
+from ilax import (
+    attach,
+    cgroup_attach,
+    endpoints,
+    fabric,
+    layout_check,
+    migration,
+    others,
+    prefix_rows,
+    schema,
+)
+from ilax.address import Address, Prefix
 from ilax.attach import Hook, TcMode, XdpMode
 from ilax.bpf import Map, Object, Program
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS
@@ -22,10 +33,12 @@ from ilax.errors import ConflictError, NotFoundError, UsageError
 from ilax.fabric import Fabric
 from ilax.instance import MAP_NAMES, Instance, own_netns
 from ilax.kernel import require_kernel
-from ilax.netlink import Interface, Network
+from ilax.netlink import LOOPBACK, Interface, Network
+from ilax.others import Other
 from ilax.pins import PinFolder, ensure_bpffs, remove_folder
 from ilax.privileges import require_capabilities
 from ilax.tables import Table, index_key
+from ilax.transaction import Transaction
 
 # Object -> its one program; the name of the link or pin follows from it.
 _OBJECTS = {
@@ -93,55 +106,55 @@ def up(instance: str, options: UpOptions) -> UpResult:
     """
     require_kernel()
     require_capabilities("bring an instance up")
+    _check_addresses(options)
     pins = PinFolder(instance)
     ensure_bpffs()
-    with Network() as network, pins.lock(), ExitStack() as held, ExitStack() as undo:
+    with Network() as network, pins.lock(), ExitStack() as held, Transaction() as change:
         uplink = network.interface(options.uplink)
+        _check_uplink(uplink)
+        neighbours = others.at_work(instance)
+        others.refuse_shared(neighbours, uplink.index, options.fabric.sir_prefixes, options.tc)
         fresh = not pins.maps.is_dir()
         if fresh:
-            others = pins.other_versions()
-            if others:
-                # Instance.open() says which contract that is.
-                Instance.open(instance).close()
-            undo.callback(pins.remove)
-        # Also for a second `up`: a killed `down` may have taken folders away.
-        pins.create()
+            _make_instance(pins, options, change)
+        size = partial(_size_maps, options=options)
+        older = None if fresh else migration.open_older(pins, size, change)
+        opened = held.enter_context(older or Instance.open(instance))
+        if not fresh:
+            _check_upgrade(opened, options)
+            # A killed `down` may have taken folders away.
+            pins.create()
+        programs = {name: held.enter_context(p) for name, p in _load(opened.maps).items()}
+        previous = {name: _previous(pins, name, held) for name in programs}
         if fresh:
-            _make_maps(pins, options)
-        older = None if fresh else migration.open_older(pins, partial(_size_maps, options=options))
-        if older:
-            undo.callback(remove_folder, pins.maps_new)
-        with older or Instance.open(instance) as opened:
-            if not fresh:
-                opened.require_own_netns("bring it up again")
-                _check_sizes(opened, options)
-                _check_endpoints_fit(opened, options.fabric)
-            programs = {name: held.enter_context(p) for name, p in _load(opened.maps).items()}
-            if fresh:
-                # Before the first packet; an upgrade changes them last.
-                _write_config(opened, uplink, options)
-            previous = {name: _previous(pins, name, held) for name in programs}
-            result = _attach_all(network, pins, uplink.index, programs, previous, options, undo)
-            result.fresh = fresh
-            if fresh:
-                undo.callback(_unroute, network, uplink.index)
-            else:
-                _leave_old_uplink(network, opened, uplink.index)
-            host_address = options.host_address or _host_address(opened)
-            _route_sir_prefixes(network, uplink.index, options.fabric, host_address)
-            if not fresh:
-                _write_config(opened, uplink, options)
-            endpoints.swap_programs(
-                network, opened, programs[endpoints.CONTAINER_PROGRAM], result.tc
-            )
-            cgroup_attach.swap(pins, programs[cgroup_attach.PROGRAM])
-            for name, program in programs.items():
-                pins.replace_program(name, program)
-            if options.host_address is not None:
-                endpoints.put_host(network, opened, options.host_address)
-        if older:
-            migration.move_in(pins)
-        undo.pop_all()
+            # Before the first packet; an upgrade changes them last.
+            _write_config(opened, uplink, options, change)
+        ways = _Ways(uplink.index, options.fabric.sir_prefixes, options.host_address)
+        before = None if fresh else _ways_of(opened)
+        if before is not None and ways.source is None:
+            ways = replace(ways, source=before.source)
+        result = _attach_all(network, pins, uplink.index, programs, previous, options, change)
+        result.fresh = fresh
+        _route(network, ways, before, neighbours, change)
+        if not fresh:
+            _write_config(opened, uplink, options, change)
+        container = endpoints.CONTAINER_PROGRAM
+        endpoints.swap_programs(
+            network, opened, programs[container], result.tc, change, previous[container]
+        )
+        cgroup = cgroup_attach.PROGRAM
+        cgroup_attach.swap(pins, programs[cgroup], change, previous[cgroup])
+        for name, program in programs.items():
+            pins.replace_program(name, program)
+            old = previous[name]
+            if old is not None:
+                change.on_failure(pins.replace_program, name, old)
+        if options.host_address is not None:
+            endpoints.put_host(network, opened, options.host_address, change)
+        if before is not None:
+            change.on_success(_leave, network, before, ways, neighbours)
+        if older is not None:
+            change.on_success(migration.move_in, pins)
     result.notes += _advice(options)
     return result
 
@@ -162,15 +175,20 @@ def down(instance: str, *, force: bool = False) -> None:
     if not pins.base.is_dir():
         raise NotFoundError(f"instance {instance} is not up; nothing was changed")
     with pins.lock():
+        if not pins.version.is_dir() and pins.other_versions():
+            # Instance.open() says which contract that is.
+            Instance.open(instance).close()
         if pins.maps.is_dir():
             try:
-                with migration.open_older(pins, lambda _: None) or Instance.open(
-                    instance
-                ) as opened:
-                    _take_down(opened, force=force)
+                with Transaction() as change:
+                    older = migration.open_older(pins, lambda _: None, change)
+                    with older or Instance.open(instance) as opened:
+                        _take_down(opened, force=force)
             except NotFoundError:
-                # A map is missing: what is left has no use but to be removed.
-                pass
+                # A map is missing, so nobody knows what it served. Devices tell
+                # by themselves whose they are.
+                with Network() as network:
+                    endpoints.remove_devices(network, instance)
         pins.remove()
 
 
@@ -182,13 +200,18 @@ def _take_down(opened: Instance, *, force: bool) -> None:
     if not at_home or row is None:
         return
     uplink = int(row["uplink_ifindex"])
+    neighbours = others.at_work(opened.name)
+    shared = any(other.uplink == uplink for other in neighbours)
     with Network() as network:
         # XDP first: from then on tc does the whole job until it is gone, too.
-        (opened.pins.links / "xdp_ingress").unlink(missing_ok=True)
+        attach.detach_xdp(opened.pins.links)
         endpoints.remove_all(network, opened)
         for hook in _uplink_hooks(uplink):
-            attach.detach_tc(network, opened.pins.links, hook)
-        _unroute(network, uplink)
+            # Whoever shares an uplink does so by tcx: a filter there is not ours.
+            attach.detach_tc(None if shared else network, opened.pins.links, hook)
+        before = _ways_of(opened)
+        if before is not None:
+            _leave(network, before, None, neighbours)
 
 
 def _uplink_hooks(ifindex: int) -> tuple[Hook, Hook]:
@@ -196,6 +219,36 @@ def _uplink_hooks(ifindex: int) -> tuple[Hook, Hook]:
         Hook("uplink_ingress", ifindex, TCX_INGRESS),
         Hook("uplink_egress", ifindex, TCX_EGRESS),
     )
+
+
+def _check_addresses(options: UpOptions) -> None:
+    if options.host_address is not None:
+        options.fabric.check_sir(options.host_address)
+    if options.gateway is not None and not options.gateway.is_unicast:
+        raise UsageError(f"{options.gateway} cannot be a next hop; nothing was changed")
+
+
+def _check_uplink(uplink: Interface) -> None:
+    if uplink.index == LOOPBACK:
+        raise UsageError("the loopback interface cannot be an uplink; nothing was changed")
+
+
+def _check_upgrade(opened: Instance, options: UpOptions) -> None:
+    opened.require_own_netns("bring it up again")
+    _check_sizes(opened, options)
+    _check_endpoints_fit(opened, options.fabric)
+    fabric.check_fits(opened, options.fabric)
+
+
+def _make_instance(pins: PinFolder, options: UpOptions, change: Transaction) -> None:
+    if pins.other_versions():
+        # Instance.open() says which contract that is.
+        Instance.open(pins.instance).close()
+    # What a killed `up` or `down` has left; without maps it is of no use.
+    pins.remove()
+    change.on_failure(pins.remove)
+    pins.create()
+    _make_maps(pins, options)
 
 
 def _make_maps(pins: PinFolder, options: UpOptions) -> None:
@@ -228,7 +281,7 @@ def _size_maps(obj: Object, options: UpOptions) -> None:
     if options.max_mappings:
         obj.maps["ilax_mappings"].set_max_entries(options.max_mappings)
     if options.max_limits:
-        for name in ("ilax_limits", "ilax_backlogs", "ilax_policed", "ilax_cgroups"):
+        for name in ("ilax_limits", "ilax_backlogs", "ilax_cgroups"):
             obj.maps[name].set_max_entries(options.max_limits)
 
 
@@ -293,39 +346,31 @@ def _attach_all(
     programs: dict[str, Program],
     previous: dict[str, Program | None],
     options: UpOptions,
-    undo: ExitStack,
+    change: Transaction,
 ) -> UpResult:
     """Taker before giver: tc is in place before XDP hands packets over to it."""
     into, out = _uplink_hooks(ifindex)
     used = TcMode.AUTO
     for hook, name in ((into, "ilax_uplink_in"), (out, "ilax_uplink_out")):
-        old = previous[name]
-        if old is None:
-            undo.callback(attach.detach_tc, network, pins.links, hook)
-        else:
-            undo.callback(attach.attach_tc, network, pins.links, hook, old, options.tc)
-        used = attach.attach_tc(network, pins.links, hook, programs[name], options.tc)
-    pin = pins.links / "xdp_ingress"
-    mode, note = attach.attach_xdp(network, pin, ifindex, programs["ilax_uplink_xdp"], options.xdp)
-    old = previous["ilax_uplink_xdp"]
-    if old is None:
-        undo.callback(pin.unlink, missing_ok=True)
-    elif mode is not XdpMode.OFF:
-        undo.callback(attach.attach_xdp, network, pin, ifindex, old, mode)
+        used = attach.attach_tc(
+            network, pins.links, hook, programs[name], options.tc, change, previous[name]
+        )
+    name = "ilax_uplink_xdp"
+    mode, note = attach.attach_xdp(
+        network, pins.links, ifindex, programs[name], options.xdp, change, previous[name]
+    )
     return UpResult(fresh=True, xdp=mode, tc=used, notes=[note] if note else [])
 
 
-def _leave_old_uplink(network: Network, opened: Instance, ifindex: int) -> None:
-    """After a move to another uplink: its links moved, routes and filters did not."""
-    row = opened.config.get(index_key(0))
-    old = int(row["uplink_ifindex"]) if row is not None else 0
-    if old and old != ifindex and network.interface_by_index(old) is not None:
-        for hook in _uplink_hooks(old):
-            attach.remove_filter(network, hook)
-        _unroute(network, old)
-
-
-def _write_config(opened: Instance, uplink: Interface, options: UpOptions) -> None:
+def _write_config(
+    opened: Instance, uplink: Interface, options: UpOptions, change: Transaction
+) -> None:
+    """Prefixes, uplink and next hop; they are put back if the change fails."""
+    old = opened.config.get(index_key(0))
+    if old is not None:
+        change.on_failure(opened.config.put, index_key(0), old)
+    rows = prefix_rows.until_end(fabric.read_rows(opened))
+    change.on_failure(fabric.write_rows, opened, rows)
     fabric.write(opened, options.fabric)
     row = opened.config.new()[0]
     row["netns"] = own_netns()
@@ -336,27 +381,86 @@ def _write_config(opened: Instance, uplink: Interface, options: UpOptions) -> No
     opened.config.put(index_key(0), row)
 
 
-def _host_address(opened: Instance) -> Address | None:
-    """The address that an earlier `up` gave to the host."""
-    return next((e.sir for e in endpoints.read_all(opened) if e.delivery == "host"), None)
+# --- the host's own traffic --------------------------------------------------
 
 
-def _route_sir_prefixes(
-    network: Network, ifindex: int, known: Fabric, host_address: Address | None
+@dataclass(frozen=True)
+class _Ways:
+    """How the host's own traffic reaches SIR prefixes.
+
+    Attributes:
+        source: the host's own SIR address.
+    """
+
+    uplink: int
+    sir_prefixes: tuple[Prefix, ...]
+    source: Address | None
+
+
+def _ways_of(opened: Instance) -> _Ways | None:
+    """What an earlier `up` left; None if it was killed before it had begun."""
+    row = opened.config.get(index_key(0))
+    uplink = int(row["uplink_ifindex"]) if row is not None else 0
+    try:
+        known = fabric.read(opened)
+    except ConflictError:
+        return None
+    source = next((e.sir for e in endpoints.read_all(opened) if e.delivery == "host"), None)
+    return _Ways(uplink, known.sir_prefixes, source) if uplink else None
+
+
+def _route(
+    network: Network,
+    ways: _Ways,
+    before: _Ways | None,
+    neighbours: Sequence[Other],
+    change: Transaction,
 ) -> None:
-    network.add_neighbour(ifindex, SIR_GATEWAY, _SIR_GATEWAY_MAC)
-    if host_address is not None:
-        # The route names it as a source, so it has to be there before.
-        network.add_address(1, str(host_address), 128)
-    source = str(host_address) if host_address else None
-    for prefix in known.sir_prefixes:
-        network.add_route(str(prefix), ifindex, gateway=SIR_GATEWAY, source=source)
+    """Route the SIR prefixes by way of the uplink, instead of as before."""
+    change.on_failure(_leave, network, ways, before, neighbours)
+    if before is not None and network.interface_by_index(before.uplink) is not None:
+        change.on_failure(_put_routes, network, before)
+    if ways.source is not None and network.add_address(LOOPBACK, str(ways.source), 128):
+        change.on_failure(network.delete_address, LOOPBACK, str(ways.source), 128)
+    _put_routes(network, ways)
 
 
-def _unroute(network: Network, ifindex: int) -> None:
-    if network.interface_by_index(ifindex) is not None:
-        network.delete_routes_by(ifindex)
-        network.delete_neighbour(ifindex, SIR_GATEWAY)
+def _put_routes(network: Network, ways: _Ways) -> None:
+    network.add_neighbour(ways.uplink, SIR_GATEWAY, _SIR_GATEWAY_MAC)
+    # The route names it as a source, so it has to be there before.
+    source = str(ways.source) if ways.source else None
+    for prefix in ways.sir_prefixes:
+        # No other instance here has the prefix, so a route of ours is this one's.
+        network.add_route(str(prefix), ways.uplink, gateway=SIR_GATEWAY, source=source, move=True)
+
+
+def _leave(network: Network, before: _Ways, now: _Ways | None, neighbours: Sequence[Other]) -> None:
+    """Take away what is not needed any more, and nothing that others use.
+
+    What an `up` left that was killed on its way to another uplink is among it:
+    our next hop tells routes and neighbours.
+    """
+    foreign = {str(prefix) for other in neighbours for prefix in other.sir_prefixes}
+    wanted = {(str(prefix), now.uplink) for prefix in now.sir_prefixes} if now else set()
+    ours = {str(prefix) for prefix in before.sir_prefixes}
+    found = network.routes_via(SIR_GATEWAY)
+    doomed = [
+        (destination, index)
+        for destination, index in found
+        if (destination, index) not in wanted
+        and destination not in foreign
+        and (destination in ours or index == before.uplink)
+    ]
+    for destination, index in doomed:
+        network.delete_route(destination, index)
+    in_use = {route[1] for route in found if route not in doomed}
+    for index in network.interfaces_with_neighbour(SIR_GATEWAY, _SIR_GATEWAY_MAC):
+        if index not in in_use:
+            network.delete_neighbour(index, SIR_GATEWAY)
+    shared = any(other.uplink == before.uplink for other in neighbours)
+    if now and now.uplink != before.uplink and not shared:
+        for hook in _uplink_hooks(before.uplink):
+            attach.remove_filter(network, hook)
 
 
 def _advice(options: UpOptions) -> list[str]:

@@ -38,6 +38,18 @@ def slots_by_cgroup(instance: Instance) -> dict[int, int]:
     )
 
 
+def _next_change(generation: int) -> int:
+    """The lower half counts, and wraps inside."""
+    low = (1 << schema.enum("ilax_limit_unit")["ILAX_GENERATION_SHIFT"]) - 1
+    return generation & ~low | generation + 1 & low
+
+
+def _next_use(generation: int) -> int:
+    """The upper half counts, and wraps inside."""
+    shift = schema.enum("ilax_limit_unit")["ILAX_GENERATION_SHIFT"]
+    return ((generation >> shift) + 1 << shift) & 0xFFFFFFFF
+
+
 class Book:
     """Everything about the limits of one instance.
 
@@ -100,13 +112,15 @@ class Book:
             MapFullError: there is no free slot.
         """
         slot = self._free_slot()
-        instance, key = self.instance, index_key(slot)
-        instance.policed.map.update(key, bytes(instance.policed.map.value_bytes))
-        instance.backlogs.map.update(key, bytes(instance.backlogs.map.value_bytes))
+        # What CPUs still hold for an earlier use of the slot is void from now on,
+        # and only then its backlog can be cleared.
+        row = self.instance.limits.new()[0]
+        row["generation"] = _next_use(int(self.rows[slot]["generation"]))
+        self.instance.limits.put(index_key(slot), row)
+        self.rows[slot] = row
+        backlogs = self.instance.backlogs
+        backlogs.put(index_key(slot), backlogs.new()[0])
         self.slots[cgroup.id] = slot
-        generation = int(self.rows[slot]["generation"])
-        self.rows[slot] = instance.limits.new()[0]
-        self.rows[slot]["generation"] = generation
         self._write(slot, self._wanted(cgroup.id, tree, rules))
         return slot
 
@@ -169,9 +183,7 @@ class Book:
         return wanted
 
     def _write(self, slot: int, row: np.void) -> None:
-        # Never the generation of an earlier use: a CPU may still hold time that
-        # it borrowed then.
-        row["generation"] = (int(self.rows[slot]["generation"]) + 1) & 0xFFFFFFFF
+        row["generation"] = _next_change(int(self.rows[slot]["generation"]))
         self.instance.limits.put(index_key(slot), row)
         self.rows[slot] = row
 

@@ -32,12 +32,12 @@ class Counted:
 
     passed_packets: int
     passed_bytes: int
+    dropped_packets: int
+    dropped_bytes: int
     marked_packets: int
     marked_bytes: int
     tagged_packets: int
     tagged_bytes: int
-    dropped_packets: int
-    dropped_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,21 +89,69 @@ class Limit:
 
 
 def policed(instance: Instance) -> NDArray[np.void]:
-    """Counters of all slots, structured, shape (slots, CPUs)."""
-    return instance.policed.per_cpu()
+    """Counters of all slots, structured as `struct ilax_policed`, shape (slots,)."""
+    import numpy as np
+
+    before = _owners(instance.chunks.per_cpu())
+    limits, backlogs = instance.limits.rows()[1], instance.backlogs.rows()[1]
+    chunks = instance.chunks.per_cpu()
+    # A row that changes hands moves its counts: look at its limits by themselves.
+    moved = (before != _owners(chunks)).any(axis=-1)
+    held = chunks[~moved]
+    slots, uses = held["slot"], held["generation"] >> _use_shift()
+    valid = (slots > 0) & (slots < len(limits))
+    valid[valid] &= limits["generation"][slots[valid]] >> _use_shift() == uses[valid]
+    totals: NDArray[np.void] = backlogs["total"].copy()
+    for name in totals.dtype.names or ():
+        np.add.at(totals[name], slots[valid], held["policed"][name][valid])
+    doubtful = {*before[moved][:, 0].tolist(), *chunks["slot"][moved].tolist()} - {0}
+    for slot in doubtful:
+        totals[slot] = _row(instance, slot)
+    return totals
 
 
 def counted(instance: Instance, slot: int) -> Counted:
-    """Counters of one slot, summed over CPUs."""
+    """Counters of one slot, over all CPUs."""
+    row = _row(instance, slot)
+    return Counted(**{name: int(row[name]) for name in row.dtype.names or ()})
+
+
+def _row(instance: Instance, slot: int) -> np.void:
+    """Counters of one slot: those of the limit, and what CPUs have not handed in."""
     import numpy as np
 
-    from ilax.bpf import possible_cpus
+    key = index_key(slot & (instance.chunks.map.max_entries - 1))
+    after = instance.chunks.cpus(key)
+    for _ in range(_TRIES):
+        before = after
+        limit: Any = instance.limits.get(index_key(slot))
+        total: Any = instance.backlogs.get(index_key(slot))
+        after = instance.chunks.cpus(key)
+        # A CPU hands in when its row changes hands; then nothing here is of one
+        # moment.
+        if (_owners(before) == _owners(after)).all():
+            break
+    use = int(limit["generation"]) >> _use_shift()
+    mine = after[(after["slot"] == slot) & (after["generation"] >> _use_shift() == use)]
+    row: np.void = np.zeros(1, total["total"].dtype)[0]
+    for name in row.dtype.names or ():
+        row[name] = total["total"][name] + mine["policed"][name].sum(dtype=np.uint64)
+    return row
 
-    raw = instance.policed.map.lookup(index_key(slot))
-    assert raw is not None
-    dtype = instance.policed.value_dtype
-    rows = np.frombuffer(raw, dtype, possible_cpus())
-    return Counted(*(int(rows[name].sum()) for name in dtype.names or ()))
+
+# Rows of ilax_chunks change hands once in a tick of the kernel's clock at most.
+_TRIES = 8
+
+
+def _owners(chunks: NDArray[np.void]) -> NDArray[np.uint32]:
+    """Who owns each row, as (slot, generation) in the last axis."""
+    import numpy as np
+
+    return np.stack([chunks["slot"], chunks["generation"]], axis=-1)
+
+
+def _use_shift() -> int:
+    return schema.enum("ilax_limit_unit")["ILAX_GENERATION_SHIFT"]
 
 
 def backlog(instance: Instance, slot: int) -> tuple[int, int]:
@@ -192,11 +240,12 @@ class Sample:
 
     Attributes:
         at_ns: CLOCK_MONOTONIC.
-        limits: by the number of the cgroup: slot, counters, backlog in ns.
+        limits: by the number of the cgroup: slot and which use of it, counters,
+            backlog in ns.
     """
 
     at_ns: int
-    limits: dict[int, tuple[int, Counted, int]]
+    limits: dict[int, tuple[tuple[int, int], Counted, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +270,13 @@ class Rates:
 
 def sample(instance: Instance, cgroups: set[int] | None = None) -> Sample:
     """Read the counters of all limits, or of some cgroups only."""
-    return Sample(
-        time.monotonic_ns(),
-        {
-            cgroup: (slot, counted(instance, slot), backlog(instance, slot)[0])
-            for cgroup, slot in slots_by_cgroup(instance).items()
-            if cgroups is None or cgroup in cgroups
-        },
-    )
+    at_ns, found = time.monotonic_ns(), {}
+    for cgroup, slot in slots_by_cgroup(instance).items():
+        if cgroups is None or cgroup in cgroups:
+            row: Any = instance.limits.get(index_key(slot))
+            use = (slot, int(row["generation"]) >> _use_shift())
+            found[cgroup] = (use, counted(instance, slot), backlog(instance, slot)[0])
+    return Sample(at_ns, found)
 
 
 _NOTHING = Counted(*[0] * len(fields(Counted)))
@@ -239,9 +287,9 @@ def rates(before: Sample, after: Sample) -> list[Rates]:
     tree = Tree.read()
     seconds = (after.at_ns - before.at_ns) / 1e9
     found = []
-    for cgroup, (slot, now, backlog_ns) in after.limits.items():
-        then_slot, then, _ = before.limits.get(cgroup, (0, _NOTHING, 0))
-        if then_slot != slot or then.passed_packets > now.passed_packets:
+    for cgroup, (use, now, backlog_ns) in after.limits.items():
+        then_use, then, _ = before.limits.get(cgroup, ((0, 0), _NOTHING, 0))
+        if then_use != use:
             then = _NOTHING
         found.append(
             Rates(

@@ -7,8 +7,6 @@ to hold. Backlogs and counters belong to the datapath: a change leaves them alon
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +18,7 @@ from ilax.limit_rules import EMPTY, Wish
 from ilax.limit_tree import TreeError
 from ilax.privileges import require_capabilities
 from ilax.tables import index_key
+from ilax.transaction import Transaction
 
 if TYPE_CHECKING:
     from ilax.address import Address
@@ -80,18 +79,23 @@ def put(instance: Instance, cgroup: Cgroup, wish: Wish) -> Outcome:
         except TreeError as error:
             raise error.named(book.cgroups.name(error.cgroup)) from None
         book.check(tree)
-        with contextlib.ExitStack() as undo:
+        with Transaction() as change:
+            old_rules = None if slot is None else book.rules(slot)
             if slot is None:
                 slot = book.allocate(cgroup, rules, tree)
+                change.on_failure(book.clear, cgroup.id)
             if fresh and not book.users_of(cgroup.id):
                 # It lets everything pass until it is told its slot.
-                undo.callback(cgroup_attach.detach, instance, cgroup.id)
+                change.on_failure(cgroup_attach.detach, instance, cgroup.id)
                 cgroup_attach.attach(instance, cgroup)
             if cgroup.id not in before:
                 book.publish(cgroup.id)
-            undo.pop_all()
-        book.rewrite(tree, {cgroup.id: rules})
-        book.attach(cgroup.id)
+                change.on_failure(book.withdraw, cgroup.id)
+            change.on_failure(
+                book.rewrite, book.tree, {} if old_rules is None else {cgroup.id: old_rules}
+            )
+            book.rewrite(tree, {cgroup.id: rules})
+            book.attach(cgroup.id)
         return Outcome(cgroup.name, slot, fresh, _moved(book, before, cgroup.id))
 
 
@@ -129,31 +133,24 @@ def _moved(book: Book, before: dict[int, int], cgroup: int) -> list[str]:
 # --- endpoints -----------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def claimed(instance: Instance, cgroup: Cgroup | None) -> Iterator[int]:
+def claim(instance: Instance, cgroup: Cgroup | None, change: Transaction) -> int:
     """The slot that a new endpoint of a cgroup names; 0 for none.
 
-    The caller holds the lock and writes the endpoint inside of the context.
+    A step of a change by whoever holds the lock.
 
     Raises:
         MapFullError: no room for another row.
     """
     if cgroup is None:
-        yield 0
-        return
+        return 0
     book = Book(instance)
     slot = book.slots.get(cgroup.id)
-    fresh = slot is None
     if slot is None:
         slot = book.add_empty(cgroup)
-    try:
-        yield slot
-    except BaseException:
-        if fresh:
-            book.drop_rows([cgroup.id])
-        raise
+        change.on_failure(book.drop_rows, [cgroup.id])
     # Packets for the endpoint are charged where they arrive.
-    cgroup_attach.detach(instance, cgroup.id)
+    change.on_success(cgroup_attach.detach, instance, cgroup.id)
+    return slot
 
 
 def assign(instance: Instance, sir: Address, cgroup: Cgroup | None) -> Endpoint:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ilax import address_bulk, fabric, mappings
 from ilax.address import parse_prefix
-from ilax.errors import AddressError, UsageError
+from ilax.errors import AddressError, MapFullError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +28,8 @@ EXPORT_COLUMNS = ("sir", "wire", "action", "generation")
 
 def _csv_records(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(stream)
+    if "sir" not in (reader.fieldnames or ["sir"]):
+        raise UsageError("line 1: the header has no column 'sir'; nothing was written")
     for record in reader:
         yield reader.line_num, record
 
@@ -38,10 +40,10 @@ def _json_records(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
-            raise UsageError(f"line {number}: no JSON ({error})") from error
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"line {number}: no JSON ({error}); nothing was written") from error
         if not isinstance(record, dict):
-            raise UsageError(f"line {number}: no JSON object")
+            raise UsageError(f"line {number}: no JSON object; nothing was written")
         yield number, record
 
 
@@ -59,7 +61,7 @@ def _column(records: list[tuple[int, dict[str, Any]]], name: str) -> list[str]:
     for number, record in records:
         value = record.get(name)
         if not isinstance(value, str) or not value.strip():
-            raise UsageError(f"line {number}: no value for {name!r}")
+            raise UsageError(f"line {number}: no value for {name!r}; nothing was written")
         texts.append(value.strip())
     return texts
 
@@ -75,7 +77,9 @@ def _addresses(records: list[tuple[int, dict[str, Any]]], name: str) -> NDArray[
             try:
                 address_bulk.parse_texts([text])
             except AddressError as error:
-                raise AddressError(f"line {number}: {text!r} is not an IPv6 address") from error
+                raise AddressError(
+                    f"line {number}: {text!r} is not an IPv6 address; nothing was written"
+                ) from error
         raise
 
 
@@ -89,7 +93,7 @@ def _locators(records: list[tuple[int, dict[str, Any]]]) -> NDArray[np.uint64]:
             try:
                 known[text] = parse_prefix(text, length=64).upper
             except AddressError as error:
-                raise AddressError(f"line {number}: {error}") from error
+                raise AddressError(f"line {number}: {error}; nothing was written") from error
         halves.append(known[text])
     return np.array(halves, np.uint64)
 
@@ -116,6 +120,8 @@ def load(
             written.
         MapFullError: its `written` tells how many rows were written.
     """
+    import numpy as np
+
     known = fabric.read(instance)
     records = _READERS[file_format](stream)
     checked: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
@@ -129,9 +135,17 @@ def load(
             wire = address_bulk.to_wire(sir, _locators(chunk), cbit=known.cbit, typed=known.typed)
         checked.append((sir, wire))
         progress(len(chunk))
-    written = 0
+    if not checked:
+        return 0
+    standing = mappings.Standing(instance, np.concatenate([sir for sir, _ in checked]))
+    written, total = 0, sum(len(sir) for sir, _ in checked)
     for sir, wire in checked:
-        written += mappings.write_bulk(instance, known, sir, wire)
+        generations = standing.generations(known, sir, wire)
+        try:
+            written += mappings.write_bulk(instance, known, sir, wire, generations)
+        except MapFullError as error:
+            written += error.written
+            raise MapFullError(f"write {total} mappings", error.errno, written) from error
         progress(len(sir))
     return written
 

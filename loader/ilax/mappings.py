@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # smooth progress bar.
 CHUNK_ROWS = 65536
 
+# Looking up so many rows takes less time than reading a large table.
+_FEW_ROWS = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
@@ -150,7 +153,7 @@ def put_bulk(
     *,
     wire: NDArray[np.uint64] | None = None,
     locator: NDArray[np.uint64] | int | None = None,
-    generation: int = 1,
+    generation: int | None = None,
 ) -> int:
     """Write many mappings at once.
 
@@ -159,6 +162,8 @@ def put_bulk(
         wire: same shape; or
         locator: upper half of a locator, one for all or shape (n,), from which
             the neutral wire addresses are computed.
+        generation: of all rows; default: one more than the row that is replaced,
+            and the same if nothing changes.
 
     Returns:
         Rows written.
@@ -179,6 +184,9 @@ def put_bulk(
         wire = address_bulk.to_wire(sir, locator, cbit=known.cbit, typed=known.typed)
     else:
         raise UsageError("give either wire addresses or a locator; nothing was written")
+    if generation is None:
+        numbers = Standing(instance, sir).generations(known, sir, wire)
+        return write_bulk(instance, known, sir, wire, numbers)
     return write_bulk(instance, known, sir, wire, generation)
 
 
@@ -227,20 +235,87 @@ def write_bulk(
     known: Fabric,
     sir: NDArray[np.uint64],
     wire: NDArray[np.uint64],
-    generation: int = 1,
+    generation: NDArray[np.uint64] | int = 1,
 ) -> int:
     """Write checked rows; see `put_bulk`."""
     import numpy as np
 
-    local = np.isin(wire[:, 0], np.array([p.upper for p in known.locators], np.uint64))
-    actions = _actions()
     rows = instance.mappings.new(len(sir))
     rows["wire"]["prefix"] = wire[:, 0]
     rows["wire"]["identifier"] = wire[:, 1]
-    rows["action"] = np.where(local, actions["local"], actions["forward"])
+    rows["action"] = _actions_of(known, wire)
     rows["generation"] = generation
     keys = np.ascontiguousarray(sir.astype(">u8")).view(instance.mappings.key_dtype)[:, 0]
     return instance.mappings.put_rows(keys, rows)
+
+
+def _actions_of(known: Fabric, wire: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    import numpy as np
+
+    local = np.isin(wire[:, 0], np.array([p.upper for p in known.locators], np.uint64))
+    actions = _actions()
+    return np.where(local, actions["local"], actions["forward"]).astype(np.uint8)
+
+
+class Standing:
+    """The rows that stand before a bulk load, to number their successors.
+
+    Args:
+        asked: SIR addresses of the load. For a few the rows are looked up, for
+            many the whole table is read in batches.
+    """
+
+    def __init__(self, instance: Instance, asked: NDArray[np.uint64]) -> None:
+        few = len(asked) <= _FEW_ROWS
+        self._sir, self._rows = _look_up(instance, asked) if few else read_all(instance)
+
+    def generations(
+        self, known: Fabric, sir: NDArray[np.uint64], wire: NDArray[np.uint64]
+    ) -> NDArray[np.uint64]:
+        """Generation of each row to be written.
+
+        Returns:
+            1 for a new row, that of the row it replaces if they are the same,
+            and one more if they differ.
+        """
+        import numpy as np
+
+        found = np.ones(len(sir), np.uint64)
+        if not len(self._rows):
+            return found
+        for prefix in np.unique(sir[:, 0]):
+            # Both halves are in order, so the rows of a prefix stand together.
+            first, end = (
+                int(np.searchsorted(self._sir[:, 0], prefix, side)) for side in ("left", "right")
+            )
+            asked = np.flatnonzero(sir[:, 0] == prefix)
+            places = first + np.searchsorted(self._sir[first:end, 1], sir[asked, 1])
+            hit = places < end
+            hit[hit] = self._sir[places[hit], 1] == sir[asked[hit], 1]
+            asked, old = asked[hit], self._rows[places[hit]]
+            changed = (
+                (old["wire"]["prefix"] != wire[asked, 0])
+                | (old["wire"]["identifier"] != wire[asked, 1])
+                | (old["action"] != _actions_of(known, wire[asked]))
+            )
+            found[asked] = old["generation"] + changed.astype(np.uint64)
+        return found
+
+
+def _look_up(
+    instance: Instance, asked: NDArray[np.uint64]
+) -> tuple[NDArray[np.uint64], NDArray[np.void]]:
+    """The rows of some addresses that have one, as `read_all` returns them."""
+    import numpy as np
+
+    found = []
+    for prefix, identifier in np.unique(asked, axis=0).tolist():
+        raw = instance.mappings.map.lookup(Address(prefix, identifier).packed)
+        if raw is not None:
+            found.append((prefix, identifier, raw))
+    sir = np.array([half[:2] for half in found], np.uint64).reshape(-1, 2)
+    raws = b"".join(raw for *_, raw in found)
+    return sir, np.frombuffer(raws, instance.mappings.value_dtype)
 
 
 def read_all(instance: Instance) -> tuple[NDArray[np.uint64], NDArray[np.void]]:

@@ -17,6 +17,7 @@ from ilax.bpf import Map, Object
 from ilax.instance import MAPS_BY_MINOR, Instance
 from ilax.pins import PinFolder, remove_folder
 from ilax.tables import index_key
+from ilax.transaction import Transaction
 
 _ABI = "ilax_abi"
 
@@ -26,11 +27,14 @@ def _added(minor: int) -> list[str]:
     return [n for since, names in MAPS_BY_MINOR.items() if since > minor for n in names] + [_ABI]
 
 
-def open_older(pins: PinFolder, size: Callable[[Object], object]) -> Instance | None:
+def open_older(
+    pins: PinFolder, size: Callable[[Object], object], change: Transaction
+) -> Instance | None:
     """Open an instance of an older minor, completed by maps that wait to be moved in.
 
     Args:
         size: sets the sizes of an object's maps.
+        change: what was made beside goes again if it fails.
 
     Returns:
         None if it is of our minor, or of a newer one.
@@ -53,6 +57,7 @@ def open_older(pins: PinFolder, size: Callable[[Object], object]) -> Instance | 
         }
         layout_check.check_maps(maps, pins.instance)
         remove_folder(pins.maps_new)
+        change.on_failure(remove_folder, pins.maps_new)
         pins.maps_new.mkdir(mode=0o700)
         with Object.open(schema.object_path("abi")) as obj:
             size(obj)

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interfaces, addresses, routes and neighbours, through pyroute2's IPRoute."""
+"""Interfaces, addresses, routes and neighbours, through pyroute2's IPRoute.
+
+pyroute2 is imported where it is first used: that takes a tenth of a second, and
+commands that only read maps have no need of it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -12,19 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from ilax import _libc
 from ilax.errors import ConflictError, IlaxError, NotFoundError, SystemCallError
 
 # Routes of ours carry this protocol, so that they can be told from others.
 ROUTE_PROTOCOL = 105
 
+# Number of the loopback interface in every namespace.
+LOOPBACK = 1
+
 _NUD_PERMANENT = 0x80
 _IFA_F_NODAD = 0x02
 _MAIN_TABLE = 254
 _FAMILY = socket.AF_INET6
+# <linux/nsfs.h>, <linux/sched.h>
+_NS_GET_NSTYPE = 0xB703
+_CLONE_NEWNET = 0x40000000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,7 @@ class Interface:
         alias: free text of the interface.
         xdp_program: number of an attached XDP program, 0 for none.
         up: administratively up.
+        peer: number of the other end of a veth, in its own namespace; else 0.
     """
 
     index: int
@@ -49,14 +58,32 @@ class Interface:
     alias: str
     xdp_program: int
     up: bool
+    peer: int
+
+
+# What the kernel answers where there is nothing to remove.
+_GONE = (errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EADDRNOTAVAIL)
+# What it answers to a name that no interface has, or could have.
+_NO_SUCH_NAME = (errno.ENODEV, errno.ERANGE, errno.EINVAL)
 
 
 @contextlib.contextmanager
-def _errors(action: str) -> Iterator[None]:
+def errors(action: str, *, fine: tuple[int, ...] = ()) -> Iterator[None]:
+    """Turn errors of netlink into ours.
+
+    Args:
+        action: what is tried, in words.
+        fine: errno values that are no error.
+    """
+    from pyroute2.netlink.exceptions import NetlinkError
+
     try:
         yield
     except NetlinkError as error:
-        raise SystemCallError(action, error.code) from error
+        if error.code not in fine:
+            raise SystemCallError(action, error.code) from error
+    except OSError as error:
+        raise SystemCallError(action, error.errno or errno.EIO) from error
 
 
 class Network:
@@ -67,7 +94,10 @@ class Network:
     """
 
     def __init__(self) -> None:
-        self._ipr = IPRoute()
+        from pyroute2 import IPRoute
+
+        with errors("open a netlink socket"):
+            self._ipr = IPRoute()
 
     def __enter__(self) -> Network:
         return self
@@ -81,82 +111,103 @@ class Network:
         Raises:
             NotFoundError: there is none.
         """
-        try:
+        links: list[Any] = []
+        with errors(f"look interface {name} up", fine=_NO_SUCH_NAME):
             links = list(self._ipr.get_links(ifname=name))
-        except NetlinkError:
-            links = []
         if not links:
-            raise NotFoundError(f"no interface {name} in this network namespace")
+            raise NotFoundError(
+                f"no interface {name} in this network namespace; nothing was changed"
+            )
         return _interface(links[0])
 
     def interface_by_index(self, index: int) -> Interface | None:
         """Look an interface up by number; None if it is gone."""
         if index <= 0:
             return None  # netlink takes 0 for "all of them"
-        try:
+        links: list[Any] = []
+        with errors(f"look interface {index} up", fine=_GONE):
             links = list(self._ipr.get_links(index))
-        except NetlinkError:
-            return None
         return _interface(links[0]) if links else None
 
-    def add_veth(self, name: str, peer: str, peer_namespace: int, mtu: int) -> Interface:
+    def add_veth(self, template: str, peer: str, peer_namespace: int, mtu: int) -> None:
         """Make a veth pair whose peer is born in another namespace.
 
         Args:
+            template: name with `%d`, where the kernel puts a number that is free.
+            peer: name of the peer, which also tells the number of this end.
             peer_namespace: descriptor of that namespace.
             mtu: bytes, of both ends.
         """
-        with _errors(f"make interface {name} with peer {peer}"):
+        with errors(f"make a veth pair with {peer} at its other end"):
             self._ipr.link(
                 "add",
-                ifname=name,
+                ifname=template,
                 kind="veth",
                 mtu=mtu,
                 peer={"ifname": peer, "net_ns_fd": peer_namespace, "mtu": mtu},
             )
-        return self.interface(name)
 
     def interfaces(self) -> list[Interface]:
         """All interfaces of the namespace."""
-        with _errors("list interfaces"):
+        with errors("list interfaces"):
             return [_interface(link) for link in self._ipr.get_links()]
 
     def set_alias(self, index: int, alias: str) -> None:
         """Write an interface's alias: how we know our own."""
-        with _errors(f"name interface {index} {alias}"):
+        with errors(f"name interface {index} {alias}"):
             self._ipr.link("set", index=index, ifalias=alias)
 
     def set_up(self, index: int) -> None:
         """Bring an interface up."""
-        with _errors(f"bring interface {index} up"):
+        with errors(f"bring interface {index} up"):
             self._ipr.link("set", index=index, state="up")
 
     def delete_interface(self, index: int) -> None:
         """Remove an interface; what is gone already is fine."""
-        with contextlib.suppress(NotFoundError), _errors(f"delete interface {index}"):
-            if self.interface_by_index(index):
-                self._ipr.link("del", index=index)
+        with errors(f"delete interface {index}", fine=_GONE):
+            self._ipr.link("del", index=index)
 
-    def add_address(self, index: int, address: str, length: int) -> None:
-        """Add an address, without duplicate detection: it is ours by decree."""
-        with _errors(f"add address {address} to interface {index}"):
-            self._ipr.addr(
-                "replace", index=index, address=address, prefixlen=length, flags=_IFA_F_NODAD
-            )
+    def add_address(self, index: int, address: str, length: int) -> bool:
+        """Add an address, without duplicate detection: it is ours by decree.
+
+        Returns:
+            False if it was there already.
+        """
+        arguments: dict[str, Any] = {
+            "index": index, "address": address, "prefixlen": length, "flags": _IFA_F_NODAD
+        }  # fmt: skip
+        action = f"add address {address} to interface {index}"
+        added = False
+        with errors(action, fine=(errno.EEXIST,)):
+            self._ipr.addr("add", **arguments)
+            added = True
+        if not added:
+            with errors(action):
+                self._ipr.addr("replace", **arguments)
+        return added
 
     def delete_address(self, index: int, address: str, length: int) -> None:
         """Remove an address; what is gone already is fine."""
-        with contextlib.suppress(NetlinkError):
+        with errors(f"delete address {address} of interface {index}", fine=_GONE):
             self._ipr.addr("del", index=index, address=address, prefixlen=length)
 
     def add_route(
-        self, destination: str, index: int, *, gateway: str | None = None, source: str | None = None
+        self,
+        destination: str,
+        index: int,
+        *,
+        gateway: str | None = None,
+        source: str | None = None,
+        move: bool = False,
     ) -> None:
-        """Add a route that carries our protocol number, or replace one of ours.
+        """Add a route that carries our protocol number, or renew ours.
+
+        Args:
+            move: also replace a route of ours that leaves by another interface.
 
         Raises:
-            ConflictError: somebody else's route to the same destination stands
-                there; it was left alone.
+            ConflictError: another route to the same destination stands there, of
+                somebody else or of another endpoint; it was left alone.
         """
         arguments: dict[str, Any] = {
             "dst": destination, "oif": index, "family": _FAMILY, "proto": ROUTE_PROTOCOL
@@ -166,43 +217,49 @@ class Network:
         if source:
             arguments["prefsrc"] = source
         action = f"add route to {destination}"
-        try:
+        added = False
+        with errors(action, fine=(errno.EEXIST,)):
             self._ipr.route("add", **arguments)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise SystemCallError(action, error.code) from error
-            self._refuse_foreign_route(destination)
-            with _errors(action):
-                self._ipr.route("replace", **arguments)
+            added = True
+        if added:
+            return
+        self._refuse_other_route(destination, None if move else index)
+        with errors(action):
+            self._ipr.route("replace", **arguments)
 
-    def _refuse_foreign_route(self, destination: str) -> None:
+    def _refuse_other_route(self, destination: str, own: int | None) -> None:
         target, _, length = destination.partition("/")
-        with _errors(f"list routes to {destination}"):
+        with errors(f"list routes to {destination}"):
             routes = list(self._ipr.get_routes(family=_FAMILY, table=_MAIN_TABLE))
         for route in routes:
             same = (route.get_attr("RTA_DST") or "::") == target and route["dst_len"] == int(length)
-            if same and route["proto"] != ROUTE_PROTOCOL:
+            if not same:
+                continue
+            oif = route.get_attr("RTA_OIF")
+            if route["proto"] != ROUTE_PROTOCOL or own not in (oif, None):
                 raise ConflictError(
-                    f"a route to {destination} exists already (protocol {route['proto']}); "
-                    "it was left alone"
+                    f"a route to {destination} exists already (protocol {route['proto']}, "
+                    f"interface {oif}); it was left alone"
                 )
 
     def delete_route(self, destination: str, index: int) -> None:
         """Remove a route of ours; what is gone already is fine."""
-        with contextlib.suppress(NetlinkError):
+        with errors(f"delete route to {destination}", fine=_GONE):
             self._ipr.route("del", dst=destination, oif=index, family=_FAMILY, proto=ROUTE_PROTOCOL)
 
-    def delete_routes_by(self, index: int) -> None:
-        """Remove all routes of ours that leave by an interface."""
-        with _errors(f"list routes of interface {index}"):
-            routes = list(self._ipr.get_routes(family=_FAMILY, proto=ROUTE_PROTOCOL, oif=index))
-        for route in routes:
-            target = f"{route.get_attr('RTA_DST')}/{route['dst_len']}"
-            self.delete_route(target, index)
+    def routes_via(self, gateway: str) -> list[tuple[str, int]]:
+        """Destination and interface of each route of ours by way of a next hop."""
+        with errors(f"list routes by way of {gateway}"):
+            routes = list(self._ipr.get_routes(family=_FAMILY, proto=ROUTE_PROTOCOL))
+        return [
+            (f"{route.get_attr('RTA_DST') or '::'}/{route['dst_len']}", route.get_attr("RTA_OIF"))
+            for route in routes
+            if route.get_attr("RTA_GATEWAY") == gateway
+        ]
 
     def add_neighbour(self, index: int, address: str, mac: bytes) -> None:
         """Add a permanent neighbour."""
-        with _errors(f"add neighbour {address} to interface {index}"):
+        with errors(f"add neighbour {address} to interface {index}"):
             self._ipr.neigh(
                 "replace",
                 dst=address,
@@ -212,13 +269,24 @@ class Network:
                 state=_NUD_PERMANENT,
             )
 
+    def interfaces_with_neighbour(self, address: str, mac: bytes) -> list[int]:
+        """Numbers of the interfaces that have this permanent neighbour."""
+        with errors(f"list neighbours {address}"):
+            found = list(self._ipr.get_neighbours(family=_FAMILY, dst=address))
+        return [
+            int(neighbour["ifindex"])
+            for neighbour in found
+            if neighbour["state"] & _NUD_PERMANENT
+            and neighbour.get_attr("NDA_LLADDR") == mac.hex(":")
+        ]
+
     def delete_neighbour(self, index: int, address: str) -> None:
         """Remove a neighbour; what is gone already is fine."""
-        with contextlib.suppress(NetlinkError):
+        with errors(f"delete neighbour {address} of interface {index}", fine=_GONE):
             self._ipr.neigh("del", dst=address, ifindex=index, family=_FAMILY)
 
     @property
-    def ipr(self) -> IPRoute:
+    def ipr(self) -> Any:
         """The IPRoute behind it, for tc filters."""
         return self._ipr
 
@@ -236,7 +304,13 @@ def _interface(link: Any) -> Interface:
         alias=str(link.get_attr("IFLA_IFALIAS") or ""),
         xdp_program=int(xdp.get_attr("IFLA_XDP_PROG_ID") or 0) if xdp else 0,
         up=bool(link["flags"] & 1),
+        peer=int(link.get_attr("IFLA_LINK") or 0),
     )
+
+
+def interface_names() -> dict[int, str]:
+    """Name of each interface of this thread's namespace, by number: one quick call."""
+    return dict(socket.if_nameindex())
 
 
 def turn_gro_on(name: str) -> None:
@@ -250,6 +324,7 @@ def turn_gro_on(name: str) -> None:
     """
     from pyroute2.ethtool import Ethtool
     from pyroute2.ethtool.ioctl import EthtoolError
+    from pyroute2.netlink.exceptions import NetlinkError
 
     try:
         with Ethtool() as ethtool:
@@ -269,7 +344,7 @@ def namespace_path(name: str) -> Path:
     """Path of a network namespace given as a name, a process number or a path.
 
     Raises:
-        NotFoundError: there is no such namespace.
+        NotFoundError: there is no such namespace, or it is none.
     """
     if name.isdigit():
         path = Path("/proc") / name / "ns/net"
@@ -277,8 +352,17 @@ def namespace_path(name: str) -> Path:
         path = Path(name)
     else:
         path = Path("/run/netns") / name
-    if not path.exists():
-        raise NotFoundError(f"no network namespace {name} ({path})")
+    try:
+        with path.open("rb", buffering=0) as namespace:
+            kind = fcntl.ioctl(namespace, _NS_GET_NSTYPE)
+    except FileNotFoundError:
+        raise NotFoundError(f"no network namespace {name} ({path}); nothing was changed") from None
+    except PermissionError:
+        raise
+    except OSError:
+        kind = 0  # a folder, or not a namespace
+    if kind != _CLONE_NEWNET:
+        raise NotFoundError(f"{path} is no network namespace; nothing was changed")
     return path
 
 

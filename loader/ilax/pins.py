@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from ilax import _libc, instance_name
@@ -69,32 +70,48 @@ class PinFolder:
         """Remove everything of this instance and version; links let go first.
 
         The folder of maps disappears as it came, by one rename, so that a crash
-        leaves a whole instance or none.
+        leaves a whole instance or none. The folder of all instances carries the
+        lock and goes with that.
         """
         for folder in (self.links, self.programs, self.maps_new):
             remove_folder(folder)
         if self.maps.is_dir():
             self.maps.rename(self.maps_new)
             remove_folder(self.maps_new)
-        for folder in (self.version, self.base, self.root):
+        for folder in (self.version, self.base):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other loaders away from this instance's set-up.
+        """Keep other loaders away from set-up, of all instances: they share hosts.
 
-        Rows need no lock: each update of a map is atomic.
+        Rows need no lock: each update of a map is atomic. The lock is on the
+        folder of all instances and leaves nothing behind; the kernel drops it
+        with its owner. It cannot be taken twice by one process.
         """
-        self.root.mkdir(mode=0o700, exist_ok=True)
-        fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        fd = self._lock_root()
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(fd)
+            # While we hold the lock: whoever waits for it on this folder will see
+            # that the path is another folder by then, or none.
             with contextlib.suppress(OSError):
                 self.root.rmdir()
+            os.close(fd)
+
+    def _lock_root(self) -> int:
+        while True:
+            with contextlib.suppress(FileExistsError):
+                self.root.mkdir(mode=0o700)
+            # The folder may be removed between any two of these calls.
+            with contextlib.suppress(FileNotFoundError), ExitStack() as closing:
+                fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+                closing.callback(os.close, fd)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if os.path.samestat(os.fstat(fd), self.root.stat()):
+                    closing.pop_all()
+                    return fd
 
 
 def remove_folder(folder: Path) -> None:

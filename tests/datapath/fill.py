@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ilax import schema
 from ilax.bpf import Map
 from model import Mapping, Tables
-from model.tables import Endpoint, Port, Prefix
+from model.tables import Endpoint, Limit, Police, Port, Prefix
 
 _EMPTIED = ("ilax_endpoints", "ilax_mappings", "ilax_ports", "ilax_devices")
 
@@ -34,6 +34,8 @@ def fill(maps: dict[str, Map], tables: Tables) -> None:
         if index < len(tables.prefixes):
             row = prefix_row(tables.prefixes[index])
         maps["ilax_prefixes"].update(u32(index), row)
+    for slot, limit in tables.limits.items():
+        maps["ilax_limits"].update(u32(slot), limit_row(limit))
     config = _row(
         "ilax_config",
         uplink_ifindex=tables.config.uplink_ifindex,
@@ -52,9 +54,30 @@ def endpoint_row(key: bytes, endpoint: Endpoint) -> bytes:
         delivery=int(endpoint.delivery),
         mac=list(endpoint.mac),
         host_mac=list(endpoint.host_mac),
+        limit=endpoint.limit,
     )
     _put(row["wire"], key if endpoint.wire is None else endpoint.wire)
     _put(row["sir"], endpoint.sir)
+    return row.tobytes()
+
+
+def limit_row(limit: Limit) -> bytes:
+    """Rules under which every packet meets the same fate, whatever came before.
+
+    A byte costs 1 ns. Without a burst every packet is over a threshold of 0, and
+    none is over one of four seconds.
+    """
+    actions = schema.enum("ilax_limit_action")
+    action = {Police.MARK: "MARK", Police.TAG: "TAG"}.get(limit.says, "DROP")
+    row = _row(
+        "ilax_limit",
+        byte_cost=64 << schema.enum("ilax_limit_unit")["ILAX_BYTE_COST_SHIFT"],
+        drop=0 if limit.says is Police.DROP else 4_000_000_000,
+        action=actions[f"ILAX_LIMIT_{action}"],
+        tag_mark=limit.mark,
+        tag_prio=limit.prio,
+    )
+    row["parents"][: len(limit.parents)] = limit.parents
     return row.tobytes()
 
 

@@ -20,7 +20,9 @@ from model.tables import (
     Config,
     Delivery,
     Endpoint,
+    Limit,
     Mapping,
+    Police,
     Port,
     Prefix,
     Tables,
@@ -105,10 +107,44 @@ NO_ACTION = "2000:7:0:7"
 BAD_ACTION = "2000:7:0:8"
 MOVED_TASK = "2000:7:0:9"  # its mapping leads to FAR_TASK's wire address
 UNKNOWN = "2000:7:dead:beef"
+# Tasks whose limit has made up its mind.
+WITHIN_TASK = "2000:8:0:1"
+MARKED_TASK = "2000:8:0:2"
+TAGGED_TASK = "2000:8:0:3"
+OVER_TASK = "2000:8:0:4"
+PARENT_OVER_TASK = "2000:8:0:5"
+PARENT_MARKED_TASK = "2000:8:0:6"
+MARKED_XDP_TASK = "2000:8:0:7"
+OVER_XDP_TASK = "2000:8:0:8"
+TAGGED_HOST_TASK = "2000:8:0:9"
+OVER_HOST_TASK = "2000:8:0:a"
 HOST_ADDRESS = "1"
 
 # slot of ilax_traffic: the endpoint's and its port's
 SLOTS = {STACK_TASK: 1, XDP_TASK: 2, HOST_TASK: 3, ANY_MTU_TASK: 4, JUMBO_XDP_TASK: 5}
+
+# slot of ilax_limits
+PASSES, MARKS, TAGS, REFUSES, PARENT_REFUSES, PARENT_MARKS = range(1, 7)
+LIMITS = {
+    PASSES: Limit(Police.PASS),
+    MARKS: Limit(Police.MARK),
+    TAGS: Limit(Police.TAG, mark=0x10A5, prio=6),
+    REFUSES: Limit(Police.DROP),
+    PARENT_REFUSES: Limit(Police.PASS, parents=(PASSES, MARKS, REFUSES)),
+    PARENT_MARKS: Limit(Police.TAG, mark=7, prio=1, parents=(PASSES, TAGS, MARKS, PASSES)),
+}
+_LIMITED = (
+    (WITHIN_TASK, Delivery.STACK, TASK1, PASSES),
+    (MARKED_TASK, Delivery.STACK, TASK1, MARKS),
+    (TAGGED_TASK, Delivery.STACK, TASK1, TAGS),
+    (OVER_TASK, Delivery.STACK, TASK1, REFUSES),
+    (PARENT_OVER_TASK, Delivery.STACK, TASK1, PARENT_REFUSES),
+    (PARENT_MARKED_TASK, Delivery.STACK, TASK1, PARENT_MARKS),
+    (MARKED_XDP_TASK, Delivery.XDP, TASK2, MARKS),
+    (OVER_XDP_TASK, Delivery.XDP, TASK2, REFUSES),
+    (TAGGED_HOST_TASK, Delivery.HOST, 0, TAGS),
+    (OVER_HOST_TASK, Delivery.HOST, 0, REFUSES),
+)
 
 
 def _endpoints(domain: Domain) -> dict[bytes, Endpoint]:
@@ -121,6 +157,8 @@ def _endpoints(domain: Domain) -> dict[bytes, Endpoint]:
         (DEVICELESS_TASK, Delivery.XDP, GONE, MTU),
         (RECYCLED_TASK, Delivery.STACK, TASK1, MTU),
     )
+    limits = {name: slot for name, _, _, slot in _LIMITED}
+    limited = [(name, delivery, ifindex, MTU) for name, delivery, ifindex, _ in _LIMITED]
     return {
         domain.here(name): Endpoint(
             domain.name(name),
@@ -131,13 +169,14 @@ def _endpoints(domain: Domain) -> dict[bytes, Endpoint]:
             mac(ifindex, 1) if ifindex else bytes(6),
             mac(ifindex) if ifindex else bytes(6),
             wire=domain.here(UNKNOWN) if name == RECYCLED_TASK else None,
+            limit=limits.get(name, 0),
         )
-        for name, delivery, ifindex, mtu in kinds
+        for name, delivery, ifindex, mtu in (*kinds, *limited)
     }
 
 
 def _mappings(domain: Domain) -> dict[bytes, Mapping]:
-    here = (*SLOTS, DEVICELESS_TASK, RECYCLED_TASK, DANGLING)
+    here = (*SLOTS, DEVICELESS_TASK, RECYCLED_TASK, DANGLING, *(row[0] for row in _LIMITED))
     rows = {domain.name(name): Mapping(domain.here(name), ACTION_LOCAL) for name in here}
     for name in (FAR_TASK, MULTICAST_TYPE_TASK):
         rows[domain.name(name)] = Mapping(domain.there(name), ACTION_FORWARD)
@@ -160,4 +199,5 @@ PLAN = Tables(
     prefixes=tuple(row for domain in DOMAINS for row in domain.rows()),
     config=Config(uplink_ifindex=UPLINK, uplink_mtu=MTU),
     devices=frozenset((TASK2, TASK3)),
+    limits=LIMITS,
 )

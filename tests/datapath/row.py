@@ -32,6 +32,7 @@ class Row:
     Attributes:
         out: the frame afterwards; None after a drop.
         handover: metadata that XDP puts in front.
+        tag: skb->mark and skb->priority afterwards.
     """
 
     sentence: str
@@ -41,6 +42,7 @@ class Row:
     out: bytes | None
     handover: bytes = b""
     tables: Tables = PLAN
+    tag: tuple[int, int] = (0, 0)
 
     def __str__(self) -> str:
         return f"{self.hook.name.lower()}: {self.sentence}"

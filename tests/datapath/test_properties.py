@@ -55,6 +55,7 @@ def check(world: World, hook: Hook, packet: Packet) -> None:
     assert result.traffic == outcome.traffic
     if outcome.verdict != "drop":
         assert result.handover == outcome.handover
+        assert result.tag == outcome.tag
         assert result.data.hex() == outcome.data.hex()
 
 

@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 
-from datapath import rows_egress, rows_icmp6, rows_ingress, rows_vlan
+from datapath import rows_egress, rows_icmp6, rows_ingress, rows_limits, rows_vlan
 from datapath.row import Row
 from datapath.world import World, verdict_code
 from ilax import schema
 from model import process
 
-ROWS = [*rows_ingress.ROWS, *rows_vlan.ROWS, *rows_icmp6.ROWS, *rows_egress.ROWS]
+ROWS = [*rows_ingress.ROWS, *rows_vlan.ROWS, *rows_icmp6.ROWS, *rows_egress.ROWS, *rows_limits.ROWS]
 
 each_row = pytest.mark.parametrize("row", ROWS, ids=str)
 
@@ -38,6 +38,7 @@ def test_program(world: World, row: Row) -> None:
     assert result.traffic == expected.traffic
     if not drop:
         assert result.handover == row.handover
+        assert result.tag == row.tag
         assert result.data.hex() == (row.out or b"").hex()
         assert not world.drain()
         return
@@ -61,6 +62,7 @@ def test_model(row: Row) -> None:
     assert outcome.reason == row.reason
     if row.out is not None:
         assert outcome.handover == row.handover
+        assert outcome.tag == row.tag
         assert outcome.data.hex() == row.out.hex()
 
 
@@ -68,6 +70,6 @@ def test_each_reason_has_a_row() -> None:
     """Except those of test_metadata.py and test_live.py, and one that nothing reaches."""
     known = {name.removeprefix("ILAX_") for name in schema.enum("ilax_reason")}
     not_reasons = {"DROP_USER", "REASON_COUNT"}
-    elsewhere = {"PASS_NO_METADATA", "SEND_HANDOVER"}
+    elsewhere = {"PASS_NO_METADATA", "SEND_HANDOVER", "PASS_HANDOVER"}
     unreachable = {"DROP_REWRITE"}  # the kernel would have to refuse a checked store
     assert known - {row.reason for row in ROWS} == not_reasons | elsewhere | unreachable

@@ -34,11 +34,13 @@ OBJECTS = {
     Hook.CONTAINER: "container",
 }
 ROWS = {"ilax_endpoints": 1024, "ilax_mappings": 1024, "ilax_ports": 64, "ilax_traffic": 1025,
-        "ilax_devices": 64}  # fmt: skip
+        "ilax_devices": 64, "ilax_limits": 64, "ilax_backlogs": 64}  # fmt: skip
 XDP_ACTIONS = {"pass": 2, "drop": 1}
 XDP_REDIRECT = 4
 # tc programs leave packets to the next one (-1) rather than accept them.
 TC_ACTIONS = {"pass": 0xFFFFFFFF, "drop": 2, "send": 7}
+# In struct __sk_buff.
+_SKB_MARK, _SKB_PRIORITY = 8, 32
 # A test run refuses shorter skbs whose headers are not whole; the shim cuts.
 TC_SHORTEST = 64
 SOURCES = Path(__file__).resolve().parent
@@ -103,6 +105,7 @@ class Result:
         handover: metadata in front of it, without what was there before.
         counted: the counters that rose, and by how much.
         traffic: slot -> names of fields that rose.
+        tag: skb->mark and skb->priority afterwards.
     """
 
     code: int
@@ -110,6 +113,7 @@ class Result:
     handover: bytes
     counted: Counted
     traffic: dict[int, set[str]]
+    tag: tuple[int, int]
 
 
 class World:
@@ -206,13 +210,13 @@ class World:
     def run(self, hook: Hook, packet: Packet) -> Result:
         """One packet through one program."""
         before = self._numbers or self._read()
-        code, data, handover = self._run(hook, packet)
+        code, data, handover, tag = self._run(hook, packet)
         after = self._numbers = self._read()
         traffic: dict[int, set[str]] = {}
         names = schema.dtype("ilax_traffic").names or ()
         for slot, field in np.argwhere(after[1] != before[1]):
             traffic.setdefault(int(slot), set()).add(names[field])
-        return Result(code, data, handover, self._counted(before, after), traffic)
+        return Result(code, data, handover, self._counted(before, after), traffic, tag)
 
     def counted(self) -> Counted:
         """What was counted since the last look."""
@@ -229,7 +233,7 @@ class World:
             counted[Hook(number), self._reasons.get(reason, str(reason))] = packets, length
         return counted
 
-    def _run(self, hook: Hook, packet: Packet) -> tuple[int, bytes, bytes]:
+    def _run(self, hook: Hook, packet: Packet) -> tuple[int, bytes, bytes, tuple[int, int]]:
         program, data = self.programs[hook], packet.data
         if hook is Hook.XDP:
             front = len(packet.metadata)
@@ -238,14 +242,15 @@ class World:
             run = program.test_run(packet.metadata + packet.data, ctx=ctx)
             front = struct.unpack_from("<I", run.ctx)[0]
             handover = run.data[: front - len(packet.metadata)]
-            return run.retval, run.data[front:], handover
+            return run.retval, run.data[front:], handover, (0, 0)
         cb = (0, 0, 0)
         if len(data) < TC_SHORTEST or packet.tag:
             program = self._shim
             cb = (int(hook), len(data), packet.tag)
             data = data.ljust(TC_SHORTEST, b"\0")
         run = program.test_run(data, ctx=_skb(packet.ifindex, cb, packet.gso_size))
-        return run.retval, run.data, b""
+        tag = (struct.unpack_from("<I", run.ctx, at)[0] for at in (_SKB_MARK, _SKB_PRIORITY))
+        return run.retval, run.data, b"", (next(tag), next(tag))
 
     def _read(self) -> State:
         _, counters = self.maps["ilax_counters"].lookup_batch()

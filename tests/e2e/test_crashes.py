@@ -79,6 +79,30 @@ def test_endpoint_del_is_killed(pair: Lab, tmp_path: Path) -> None:
         assert len(list((ilax.pins / "v1" / "links").glob("port_*"))) == 1, step
 
 
+def test_an_address_of_the_host_is_killed(pair: Lab, tmp_path: Path) -> None:
+    host, far = pair.hosts[0], pair.containers[2]
+    ilax, sir = host.ilax, str(pair.plan.sir(77))
+    add, delete = ("endpoint", "add", sir, "--host"), ("endpoint", "del", sir)
+    far.host.ilax("mapping", "add", sir, "--locator", host.locator)
+    before = network_state(host.ns)
+    adding = steps(ilax, tmp_path / "log", *add)
+    deleting = steps(ilax, tmp_path / "log", *delete)
+    assert len(adding) > 3 < len(deleting)
+    for step in adding:
+        kill_at(ilax, step, *add)
+        ilax(*add)
+        probes.must_ping(far.ns, sir)
+        ilax(*delete)
+        assert network_state(host.ns) == before, step
+    for step in deleting:
+        ilax(*add)
+        kill_at(ilax, step, *delete)
+        ilax(*add)
+        probes.must_ping(far.ns, sir)
+        ilax(*delete)
+        assert network_state(host.ns) == before, step
+
+
 def test_the_first_up_is_killed(bare: Lab, tmp_path: Path) -> None:
     host = bare.hosts[0]
     ilax, arguments = host.ilax, [*operator.up_arguments(bare, host), *SMALL]

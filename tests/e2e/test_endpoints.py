@@ -98,6 +98,7 @@ def test_many_are_added_at_once() -> None:
             list(pool.map(lambda task: host.ilax(*operator.add_arguments(task)), lab.containers))
         rows = host.ilax.json("endpoint", "list")
         assert len(rows) == len({row["ifindex"] for row in rows}) == 12
+        assert {row["slot"] for row in rows} == set(range(1, 13))
         first = lab.containers[0]
         assert all(probes.ping_pairs([(first.ns, c.address) for c in lab.containers[1:]]))
         with ThreadPoolExecutor(6) as pool:

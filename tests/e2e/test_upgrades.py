@@ -8,6 +8,8 @@ from ipaddress import IPv6Network
 
 import pytest
 
+from ilax import schema
+from ilax.bpf import Link, Object
 from lab import operator, probes
 from lab.ilax import Ilax
 from lab.netns import Namespace
@@ -59,6 +61,39 @@ def test_up_under_load_loses_nothing(bare: Lab, options: Options) -> None:
     for host in bare.hosts:
         assert not programs[host.name] & _programs(host)
         assert len(host.ilax.json("endpoint", "list")) == 2
+
+
+def test_a_failed_move_to_another_uplink_loses_nothing(bare: Lab) -> None:
+    """The second uplink has tc programs already when its XDP is refused."""
+    operator.bring_up(bare)
+    host = bare.hosts[0]
+    a, _, b, _ = bare.containers
+    host.ns.ip("link", "add", "up1", "type", "veth", "peer", "name", "end1")
+    host.ns.ip("link", "set", "up1", "up")
+    native = Options(xdp="native")
+    with host.ns.entered(), Object.open(schema.object_path("ingress")) as foreign:
+        foreign.load()
+        index = host.ns.ifindex("up1")
+        with foreign.programs["ilax_uplink_xdp"].open() as program, Link.xdp(program, index):
+            before = network_state(host.ns), Traces.of_pins(host.ilax.pins)
+            with (
+                NumberedStream(a.ns, b.ns, b.address, rate=1000, port=7001) as out,
+                NumberedStream(b.ns, a.ns, a.address, rate=1000, port=7002) as back,
+            ):
+                until(lambda: out.received > 100 and back.received > 100, "traffic")
+                arguments = operator.up_arguments(bare, host, native)
+                refused = host.ilax.try_(*arguments, "--uplink", "up1")
+                then = out.received, back.received
+                until(
+                    lambda: out.received > then[0] + 100 and back.received > then[1] + 100,
+                    "traffic afterwards",
+                )
+            assert refused.returncode == 4
+            assert "foreign program" in refused.stderr
+            assert (network_state(host.ns), Traces.of_pins(host.ilax.pins)) == before
+    for stream in (out, back):
+        report = stream.report()
+        assert (report.lost, report.duplicates, report.corrupt) == ((), 0, 0)
 
 
 def _programs(host: Host) -> set[int]:

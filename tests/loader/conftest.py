@@ -78,7 +78,9 @@ def lab() -> Iterator[Lab]:
     finally:
         for name in (host, container):
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
-        pins.PinFolder(NAME).remove()
+        folder = pins.PinFolder(NAME)
+        with folder.lock():
+            folder.remove()
 
 
 @pytest.fixture

@@ -9,22 +9,30 @@ import subprocess
 
 import pytest
 
-from ilax import containers
+from ilax import containers, endpoints, netlink
 
 from .conftest import LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, sir
 
 CONFLICT = 4
-HOST_SIDE = "il000000000005"
+HOST_SIDE = "iltask0"
 DIED = 42
+
+# Where to die: an object and the name of what it is asked to do.
+Step = tuple[object, str]
+STEPS: list[Step] = [
+    (netlink.Network, "set_alias"),
+    (containers, "_guard"),
+    (endpoints, "publish"),
+]
 
 
 def _die(*_: object) -> None:
     os._exit(DIED)
 
 
-def _add_and_die_in(running: Lab, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def _add_and_die_in(running: Lab, step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     """`endpoint add` in a process that ends at a step, as if killed: nothing is undone."""
-    monkeypatch.setattr(containers, step, _die)
+    monkeypatch.setattr(*step, _die)
     child = os.fork()
     if not child:
         running.ilax("endpoint", "add", sir(5), "--netns", running.container)
@@ -46,9 +54,9 @@ def _checked(lab: Lab) -> bool:
     return any(link["link"].startswith("port_") for link in links)
 
 
-@pytest.mark.parametrize("step", ["_guard", "_publish"])
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step[1])
 def test_a_container_is_never_up_without_its_checks(
-    running: Lab, monkeypatch: pytest.MonkeyPatch, step: str
+    running: Lab, monkeypatch: pytest.MonkeyPatch, step: Step
 ) -> None:
     _add_and_die_in(running, step, monkeypatch)
     assert ("UP" in _links(running)[HOST_SIDE]) <= _checked(running)
@@ -56,9 +64,9 @@ def test_a_container_is_never_up_without_its_checks(
     assert _checked(running)
 
 
-@pytest.mark.parametrize("step", ["_guard", "_publish"])
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step[1])
 def test_down_clears_a_half_made_container_away(
-    running: Lab, monkeypatch: pytest.MonkeyPatch, step: str
+    running: Lab, monkeypatch: pytest.MonkeyPatch, step: Step
 ) -> None:
     _add_and_die_in(running, step, monkeypatch)
     assert HOST_SIDE in _links(running)

@@ -302,20 +302,18 @@ def test_an_endpoint_that_cannot_be_made_leaves_no_row(running: Lab, own: Cgroup
 
 
 def _leave_traces(lab: Lab, slot: int) -> None:
-    """What a datapath writes: a backlog far ahead, and counters on each CPU."""
+    """What a datapath writes: a backlog far ahead, and counters."""
     with Instance.open(lab.instance) as instance:
         row = instance.backlogs.new()[0]
         row["until"], row["refilled"] = 1 << 62, 12345
+        for name in row["total"].dtype.names:
+            row["total"][name] = 77
         instance.backlogs.put(index_key(slot), row)
-        instance.policed.map.update(index_key(slot), b"\1" * instance.policed.map.value_bytes)
 
 
-def _traces(lab: Lab, slot: int) -> tuple[bytes | None, bytes | None]:
+def _traces(lab: Lab, slot: int) -> bytes:
     with Instance.open(lab.instance) as instance:
-        return (
-            instance.backlogs.map.lookup(index_key(slot)),
-            instance.policed.map.lookup(index_key(slot)),
-        )
+        return instance.backlogs.map.lookup(index_key(slot)) or b""
 
 
 def test_only_a_new_limit_begins_at_zero(running: Lab, own: Cgroups) -> None:
@@ -338,8 +336,8 @@ def test_only_a_new_limit_begins_at_zero(running: Lab, own: Cgroups) -> None:
     again = limit_set(running, f"{own.name}/e")
     assert again["slot"] == slot
     # Time that a CPU borrowed for the old limit must not fit the new one.
-    assert again["generation"] > generation
-    assert not any(b"".join(part or b"" for part in _traces(running, slot)))
+    assert again["generation"] >> 16 == (generation >> 16) + 1
+    assert not any(_traces(running, slot))
     assert again["idle_ns"] is None
 
 
@@ -495,7 +493,7 @@ def test_up_again_swaps_the_programs_at_cgroups(running: Lab, own: Cgroups) -> N
 # --- half done ---------------------------------------------------------------------
 
 STEPS: dict[str, Callable[..., object]] = {
-    "policed": Book.allocate,
+    "allocate": Book.allocate,
     "row": Book._write,
     "attach": cgroup_attach.attach,
     "publish": Book.publish,
@@ -594,22 +592,24 @@ def _dying(function: Callable[..., object], *, late: bool) -> Callable[..., None
 def test_watch_tells_rates_between_readings(own: Cgroups) -> None:
     from ilax.limit_readings import Counted, Sample, rates
 
-    counts = Counted(*range(1000, 9000, 1000))
-    later = Counted(*(value + 500 * (i + 1) for i, value in enumerate(range(1000, 9000, 1000))))
-    number = own.id("a")
-    before = Sample(10**9, {number: (1, counts, 0)})
-    (rate,) = rates(before, Sample(3 * 10**9, {number: (1, later, 77)}))
-    assert (rate.cgroup, rate.backlog_ns) == (f"{own.name}/a", 77)
-    assert (rate.passed_pps, rate.passed_bps) == (250, 8 * 500)
-    assert (rate.marked_pps, rate.marked_bps) == (750 + 1250, 8 * (1000 + 1500))
-    assert (rate.dropped_pps, rate.dropped_bps) == (1750, 8 * 2000)
-    # A limit that was removed and set anew has no past.
-    (rate,) = rates(Sample(10**9, {}), Sample(3 * 10**9, {number: (1, counts, 0)}))
-    assert rate.passed_pps == 500
-    (rate,) = rates(
-        Sample(10**9, {number: (2, later, 0)}), Sample(2 * 10**9, {number: (1, counts, 0)})
-    )
-    assert rate.passed_pps == 1000
+    def counts(factor: int) -> Counted:
+        return Counted(
+            passed_packets=5 * factor, passed_bytes=50 * factor, dropped_packets=7 * factor,
+            dropped_bytes=70 * factor, marked_packets=factor, marked_bytes=10 * factor,
+            tagged_packets=2 * factor, tagged_bytes=20 * factor,
+        )  # fmt: skip
+
+    number, use = own.id("a"), (1, 1)
+    before = Sample(10**9, {number: (use, counts(100), 0)})
+    (rate,) = rates(before, Sample(3 * 10**9, {number: (use, counts(300), 77)}))
+    assert (rate.cgroup, rate.id, rate.backlog_ns) == (f"{own.name}/a", number, 77)
+    assert (rate.passed_pps, rate.passed_bps) == (500, 8 * 5000)
+    assert (rate.marked_pps, rate.marked_bps) == (300, 8 * 3000)
+    assert (rate.dropped_pps, rate.dropped_bps) == (700, 8 * 7000)
+    # A limit that was removed and set anew has no past, in its slot or another.
+    for past in ({}, {number: ((1, 2), counts(300), 0)}, {number: ((2, 1), counts(1), 0)}):
+        (rate,) = rates(Sample(10**9, past), Sample(3 * 10**9, {number: (use, counts(100), 0)}))
+        assert rate.passed_pps == 250
 
 
 def test_watch_prints_a_table_or_a_line_for_each_reading(running: Lab, own: Cgroups) -> None:
@@ -631,22 +631,40 @@ def test_watch_prints_a_table_or_a_line_for_each_reading(running: Lab, own: Cgro
     assert running.ilax("limit", "watch", "no/such", "--count", "1").exit_code == NOT_FOUND
 
 
-def test_counters_come_as_arrays(running: Lab, own: Cgroups) -> None:
+def test_counters_are_what_was_handed_in_and_what_cpus_still_hold(
+    running: Lab, own: Cgroups
+) -> None:
+    """Rows of CPUs that belong to another limit, or to an earlier use, do not count."""
     from ilax import limit_readings
     from ilax.bpf import possible_cpus
 
-    slot = limit_set(running, f"{own.name}/a")["slot"]
+    slots = [limit_set(running, f"{own.name}/{path}")["slot"] for path in ("a", "e")]
+    cpus = possible_cpus()
     with Instance.open(running.instance) as instance:
-        values = instance.policed.new(possible_cpus())
-        values["dropped_packets"] = range(1, possible_cpus() + 1)
-        instance.policed.map.update(index_key(slot), values.tobytes())
-        counters = limit_readings.policed(instance)
-        assert counters.shape == (instance.policed.map.max_entries, possible_cpus())
-        assert counters["dropped_packets"][slot].tolist() == list(range(1, possible_cpus() + 1))
-        assert counters["dropped_packets"].sum() == sum(range(1, possible_cpus() + 1))
-        read_back = limit_readings.counted(instance, slot)
-    assert read_back.dropped_packets == sum(range(1, possible_cpus() + 1))
-    assert read_back.passed_packets == 0
+        for slot in slots:
+            row: Any = instance.limits.get(index_key(slot))
+            backlog = instance.backlogs.new()[0]
+            backlog["total"]["dropped_packets"] = 1000 * slot
+            instance.backlogs.put(index_key(slot), backlog)
+            held = instance.chunks.new(cpus)
+            held["slot"], held["generation"] = slot, row["generation"] ^ 1
+            held["policed"]["dropped_packets"] = range(1, cpus + 1)
+            instance.chunks.map.update(index_key(slot), held.tobytes())
+        expected = {slot: 1000 * slot + sum(range(1, cpus + 1)) for slot in slots}
+        everything = limit_readings.policed(instance)
+        assert everything.shape == (instance.limits.map.max_entries,)
+        for slot, drops in expected.items():
+            assert everything["dropped_packets"][slot] == drops
+            assert limit_readings.counted(instance, slot).dropped_packets == drops
+        assert everything["dropped_packets"].sum() == sum(expected.values())
+        assert not everything["passed_packets"].any()
+
+        first, second = slots
+        held["slot"][0] = first
+        held["generation"][1:] += 1 << 16
+        instance.chunks.map.update(index_key(second), held.tobytes())
+        assert limit_readings.counted(instance, second).dropped_packets == 1000 * second
+        assert limit_readings.policed(instance)["dropped_packets"][second] == 1000 * second
 
 
 def test_time_that_was_paid_back_is_no_backlog(running: Lab, own: Cgroups) -> None:

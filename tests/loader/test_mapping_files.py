@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import OTHER_LOCATOR, Lab, sir
+from ilax import mappings
+
+from .conftest import LOCATOR, OTHER_LOCATOR, Lab, sir
 
 USAGE, FULL = 2, 8
 
@@ -99,3 +101,66 @@ def test_long_work_shows_progress(running: Lab, tmp_path: Path) -> None:
     result = running.ilax("mapping", "import", str(source))
     assert result.exit_code == 0
     assert "importing" in result.stderr
+
+
+def _generations(lab: Lab) -> dict[str, int]:
+    rows = (line.split(",") for line in _export(lab))
+    return {sir: int(generation) for sir, _, _, generation in rows}
+
+
+@pytest.mark.parametrize("few", [0, 4096], ids=["whole table", "looked up"])
+def test_an_import_numbers_what_it_changes(
+    running: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """The old generation and one where the row changes; the same where it does not."""
+    monkeypatch.setattr(mappings, "_FEW_ROWS", few)
+    source = tmp_path / "m.csv"
+
+    def load(*rows: tuple[int, str]) -> None:
+        lines = [f"{sir(n)},{locator}" for n, locator in rows]
+        source.write_text("\n".join(["sir,locator", *lines]) + "\n")
+        assert running.ilax("mapping", "import", str(source)).exit_code == 0
+
+    for locator in (OTHER_LOCATOR, LOCATOR, OTHER_LOCATOR):
+        running.ilax("mapping", "add", sir(1), "--locator", locator)
+    load((1, OTHER_LOCATOR), (2, OTHER_LOCATOR), (3, OTHER_LOCATOR))
+    assert _generations(running) == {sir(1): 3, sir(2): 1, sir(3): 1}
+    load((3, LOCATOR), (2, OTHER_LOCATOR), (1, LOCATOR), (4, LOCATOR))
+    assert _generations(running) == {sir(1): 4, sir(2): 1, sir(3): 2, sir(4): 1}
+    # The last line of an address decides, and it is one change.
+    load((4, OTHER_LOCATOR), (4, "2001:db8:42:9::/64"))
+    assert _generations(running)[sir(4)] == 2
+
+
+def test_generations_of_several_sir_prefixes(lab: Lab, tmp_path: Path) -> None:
+    """One identifier below two prefixes is two tasks."""
+    second = "2001:db8:5a5a:2::/64"
+    assert lab.up("--sir-prefix", second).exit_code == 0
+    twin = sir(7).replace(":5a5a:1:", ":5a5a:2:")
+    lab.ilax("mapping", "add", twin, "--locator", LOCATOR)
+    source = tmp_path / "m.csv"
+    source.write_text(f"sir,locator\n{twin},{OTHER_LOCATOR}\n{sir(7)},{OTHER_LOCATOR}\n")
+    assert lab.ilax("mapping", "import", str(source)).exit_code == 0
+    assert _generations(lab) == {twin: 2, sir(7): 1}
+
+
+def test_a_full_map_counts_the_rows_of_all_chunks(
+    running: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mappings, "CHUNK_ROWS", 100)
+    source = tmp_path / "m.csv"
+    rows = [f"{sir(n)},{OTHER_LOCATOR}" for n in range(1, 3001)]
+    source.write_text("\n".join(["sir,locator", *rows]) + "\n")
+    result = running.ilax("mapping", "import", str(source))
+    assert result.exit_code == FULL
+    written = len(_export(running))
+    assert written >= 1024
+    assert f"{written} rows were written" in str(result.exception)
+
+
+def test_a_header_is_needed(running: Lab) -> None:
+    """Without one the first row would be taken for it, and be lost."""
+    text = f"{sir(1)},{OTHER_LOCATOR}\n"
+    result = running.ilax("mapping", "import", "-", text=text)
+    assert result.exit_code == USAGE
+    assert "line 1" in str(result.exception)

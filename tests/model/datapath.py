@@ -15,12 +15,14 @@ from model.tables import (
     PREFIX_SIR,
     Delivery,
     Endpoint,
+    Police,
     Tables,
 )
 
 HANDOVER_MAGIC = 0x696C6178
 HANDOVER_BYTES = 8
-
+TAGGED_MAGIC = 0x696C6174
+TAGGED_BYTES = 16
 
 # What the stack might still make sense of, though nobody has checked it.
 UNCHECKED = ("PASS_MALFORMED", "PASS_NOT_LINEAR", "PASS_MANY_TAGS")
@@ -44,6 +46,7 @@ class Outcome:
         data: the frame afterwards; of no interest after a drop.
         length: bytes that the counter of the reason rises by.
         handover: metadata that XDP put in front, or nothing.
+        tag: skb->mark and skb->priority.
         received_by: slot of the endpoint that received it, 0 = none.
         sent_by: slot of the port that sent it, 0 = none.
     """
@@ -54,6 +57,7 @@ class Outcome:
     handover: bytes = b""
     received_by: int = 0
     sent_by: int = 0
+    tag: tuple[int, int] = (0, 0)
 
     @property
     def verdict(self) -> str:
@@ -221,25 +225,51 @@ class _Run:
             for_stack = "PASS_HOP_LIMIT"
         elif not self.fits(endpoint.mtu):
             for_stack = "PASS_TOO_BIG"
-        if for_stack:
-            rewritten = self.rewrite(data, endpoint.sir, hop=False)
-            return self.end(for_stack, rewritten, slot=endpoint.slot)
 
         slot = endpoint.slot
-        if self.hook is not Hook.XDP:
-            data = self.untag(self.rewrite(data, endpoint.sir, hop=True))
-            return self.end("SEND_PEER", data, slot=slot)
-        if endpoint.delivery == Delivery.STACK:
+        handover = b""
+        if self.hook is Hook.XDP and (
+            endpoint.limit if for_stack else endpoint.delivery == Delivery.STACK
+        ):
             if self.frame.metadata_room < HANDOVER_BYTES:
                 return self.end("PASS_NO_METADATA", data, slot=slot)
-            data = self.untag(self.rewrite(data, endpoint.sir, hop=True))
-            outcome = self.end("SEND_META", data, slot=slot)
-            words = (HANDOVER_MAGIC, endpoint.ifindex)
-            return replace(outcome, handover=b"".join(w.to_bytes(4, "little") for w in words))
+            handover = _words(HANDOVER_MAGIC, 0 if for_stack else endpoint.ifindex)
+
+        tag = (0, 0)
+        chain = self.tables.chain(endpoint.limit)
+        if any(limit.says is Police.DROP for limit in chain):
+            return self.end("DROP_LIMIT", data, slot=slot)
+        if any(limit.says is Police.MARK for limit in chain):
+            data = self.congestion_experienced(data)
+        tags = [(limit.mark, limit.prio) for limit in chain if limit.says is Police.TAG]
+        if tags and self.hook is not Hook.XDP:
+            tag = tags[0]
+        elif tags and handover and self.frame.metadata_room >= TAGGED_BYTES:
+            handover = _words(TAGGED_MAGIC) + handover[4:] + _words(*tags[0])
+
+        outcome = self.arrange(endpoint, data, for_stack)
+        return replace(outcome, handover=handover, tag=tag)
+
+    def arrange(self, endpoint: Endpoint, data: bytes, for_stack: str) -> Outcome:
+        """The frame as it goes on, by whom."""
+        slot = endpoint.slot
+        if for_stack:
+            rewritten = self.rewrite(data, endpoint.sir, hop=False)
+            return self.end(for_stack, rewritten, slot=slot)
         data = self.untag(self.rewrite(data, endpoint.sir, hop=True))
+        if self.hook is not Hook.XDP:
+            return self.end("SEND_PEER", data, slot=slot)
+        if endpoint.delivery == Delivery.STACK:
+            return self.end("SEND_META", data, slot=slot)
         data = endpoint.mac + endpoint.host_mac + data[12:]
         known = endpoint.ifindex in self.tables.devices
         return self.end("SEND_XDP" if known else "DROP_NO_DEVICE", data, slot=slot)
+
+    def congestion_experienced(self, data: bytes) -> bytes:
+        """RFC 3168: both bits, if the sender has set one of them."""
+        at = self.parsed.l3 + 1
+        capable = data[at] & 0x30
+        return data[:at] + bytes([data[at] | 0x30]) + data[at + 1 :] if capable else data
 
     def fits(self, mtu: int) -> bool:
         """Whether the IPv6 packet, or each segment of it, fits; 0 = not checked."""
@@ -256,3 +286,7 @@ class _Run:
         if not self.parsed.tags:
             return data
         return data[:12] + ETH_P_IPV6.to_bytes(2, "big") + data[ETHERNET + TAG * self.parsed.tags :]
+
+
+def _words(*values: int) -> bytes:
+    return b"".join(value.to_bytes(4, "little") for value in values)

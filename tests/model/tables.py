@@ -17,6 +17,23 @@ PREFIX_LOCATOR = 2
 PREFIX_BLOCK = 3
 
 
+class Police(enum.Enum):
+    """What a limit says of every packet; model/limit.py has the arithmetic."""
+
+    PASS = enum.auto()
+    MARK = enum.auto()
+    TAG = enum.auto()
+    DROP = enum.auto()
+
+
+@dataclass(frozen=True)
+class Limit:
+    says: Police
+    mark: int = 0  # of the skb, for TAG
+    prio: int = 0
+    parents: tuple[int, ...] = ()
+
+
 class Delivery(enum.IntEnum):
     STACK = 0
     XDP = 1
@@ -33,6 +50,7 @@ class Endpoint:
     mac: bytes = bytes(6)
     host_mac: bytes = bytes(6)
     wire: bytes | None = None  # what the row says of its own key; None = the truth
+    limit: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +102,14 @@ class Tables:
     prefixes: tuple[Prefix, ...] = ()
     config: Config = Config()
     devices: frozenset[int] = frozenset()
+    limits: dict[int, Limit] = field(default_factory=dict)
+
+    def chain(self, slot: int) -> list[Limit]:
+        """A limit and its parents; nothing for slot 0."""
+        if not slot:
+            return []
+        leaf = self.limits[slot]
+        return [leaf, *(self.limits[parent] for parent in leaf.parents)]
 
     def classify(self, raw: bytes) -> Prefix | None:
         """The first row that matches, of those before the end."""

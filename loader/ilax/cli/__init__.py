@@ -8,14 +8,16 @@ libraries at start-up.
 from __future__ import annotations
 
 import csv
+import errno
 import importlib
 import logging
 import sys
+from typing import NoReturn
 
 import click
 
 from ilax.cli.context import Context
-from ilax.errors import IlaxError, PrivilegeError, UsageError
+from ilax.errors import IlaxError, PrivilegeError, SystemCallError, UsageError
 from ilax.instance_name import DEFAULT_INSTANCE
 
 # Name of a command: module in this package, and object in it.
@@ -101,14 +103,18 @@ def main() -> None:
     except PermissionError as error:
         _fail(
             PrivilegeError(
-                f"cannot read {error.filename}: {error.strerror}; nothing was changed",
+                f"cannot open {error.filename}: {error.strerror}; nothing was changed",
                 hint="pins are readable by their owner only: run as root",
             )
         )
+    except OSError as error:
+        what = f"open {error.filename}" if error.filename else "go on"
+        _fail(SystemCallError(what, error.errno or errno.EIO))
 
 
-def _fail(error: IlaxError) -> None:
-    click.echo(f"ilax: {error}", err=True)
+def _fail(error: IlaxError) -> NoReturn:
+    lines = [f"ilax: {error}", *getattr(error, "__notes__", [])]
     if error.hint:
-        click.echo(f"      {error.hint}", err=True)
+        lines.append(error.hint)
+    click.echo("\n      ".join(lines), err=True)
     sys.exit(error.exit_code)

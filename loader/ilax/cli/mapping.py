@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,8 +82,6 @@ def list_all(context: Context, limit: int | None) -> None:
     Example:
       ilax mapping list --limit 20
     """
-    import io
-
     from ilax import mapping_files
     from ilax.instance import Instance
 
@@ -148,14 +147,10 @@ def export_file(context: Context, file: str, file_format: str | None) -> None:
         if file == "-":
             mapping_files.dump(instance, sys.stdout, chosen)
             return
-        # Beside the target first: a full disk must not cost the old export.
-        part = Path(f"{file}.part")
         try:
-            with part.open("w") as stream:
+            with _writing(Path(file)) as stream:
                 rows = mapping_files.dump(instance, stream, chosen)
-            part.replace(file)
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise UsageError(f"cannot write {file}: {error.strerror}") from error
     context.show({"rows": rows}, f"{rows} mappings exported to {file}")
 
@@ -163,15 +158,39 @@ def export_file(context: Context, file: str, file_format: str | None) -> None:
 @contextmanager
 def _reading(file: str) -> Iterator[TextIO]:
     if file == "-":
-        yield sys.stdin
+        # Whatever the locale says: the format is UTF-8.
+        stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
+        try:
+            yield stream
+        finally:
+            stream.detach()
         return
     try:
-        with Path(file).open(encoding="utf-8", newline="") as stream:
+        with Path(file).open(encoding="utf-8-sig", newline="") as stream:
             yield stream
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}; nothing was written") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{file} is no UTF-8 text; nothing was written") from error
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[TextIO]:
+    """A file that appears when it is complete: a full disk must not cost the old one."""
+    target = file.resolve()
+    if target.exists() and not target.is_file():
+        # A device or a pipe cannot be replaced, only written to.
+        with file.open("w") as stream:
+            yield stream
+        return
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with part.open("w") as stream:
+            yield stream
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _count_lines(file: str) -> int:

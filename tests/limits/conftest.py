@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The object is compiled and loaded once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from limits.timed import Timed, build
+
+
+@pytest.fixture(scope="session")
+def _timed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timed]:
+    if os.geteuid():
+        pytest.skip("loading BPF programs needs root")
+    with Timed.loaded(build(tmp_path_factory.mktemp("timed"))) as timed:
+        yield timed
+
+
+@pytest.fixture
+def timed(_timed: Timed) -> Iterator[Timed]:
+    """On one CPU; what a test does about that is undone."""
+    affinity = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(affinity)})
+    try:
+        yield _timed
+    finally:
+        os.sched_setaffinity(0, affinity)

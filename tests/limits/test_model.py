@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random limits, levels and packets: each fate is the one that the model foretells."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from limits.timed import START, Timed
+from model.limit import Action, Fate, Limits, Queue, Rules
+
+CASES = int(os.environ.get("ILAX_CASES", "1000")) // 10
+
+times_ns = st.sampled_from((0, 1, 999, 20_000, 500_000, 1_000_000, 4_000_000, 1_000_000_000))
+rates = st.sampled_from((1, 5, 13, 64, 1000, 65_536, 524_288, 10**9)).map(lambda cost: cost << 10)
+
+
+@st.composite
+def rules(draw: st.DrawFn, parents: tuple[int, ...] = ()) -> Rules:
+    return Rules(
+        byte_cost=draw(st.one_of(st.just(0), rates)),
+        packet_cost=draw(st.sampled_from((0, 0, 64, 1_280_000, 64_000_000))),
+        burst=draw(times_ns),
+        mark=draw(times_ns),
+        drop=draw(times_ns),
+        small=draw(times_ns),
+        action=draw(st.sampled_from(Action)),
+        parents=parents,
+    )
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> dict[int, Rules]:
+    """A chain of up to five levels, the leaf first, and a leaf beside it."""
+    above = tuple(range(3, 3 + draw(st.integers(0, 4))))
+    limits = {1: draw(rules(above)), 2: draw(rules(above[draw(st.integers(0, len(above))) :]))}
+    for at, slot in enumerate(above):
+        limits[slot] = draw(rules(above[at + 1 :]))
+    return limits
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> list[tuple[int, int]]:
+    """(ns since the last one, leaf)."""
+    gaps = st.one_of(st.integers(0, 100_000), times_ns)
+    return draw(st.lists(st.tuples(gaps, st.sampled_from((1, 2))), min_size=1, max_size=200))
+
+
+@settings(
+    max_examples=max(CASES, 1),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(tree=trees(), packets=arrivals(), frame=st.sampled_from((60, 64, 128, 129, 512, 1514)))
+def test_each_fate_is_the_models(
+    timed: Timed, tree: dict[int, Rules], packets: list[tuple[int, int]], frame: int
+) -> None:
+    timed.use(tree)
+    model = Limits({slot: Queue(row) for slot, row in tree.items()})
+    when = np.cumsum([gap for gap, _ in packets]).astype(np.uint64)
+    targets = np.array([leaf for _, leaf in packets], np.uint32)
+    fates = timed.run(when, frame, target=targets)
+    expected = [
+        model.police(int(leaf), START + int(at), frame)
+        for at, leaf in zip(when, targets, strict=True)
+    ]
+    assert [Fate(int(fate)) for fate in fates] == expected
+    for slot, queue in model.queues.items():
+        counted = timed.policed(slot)
+        assert counted["passed_packets"] == queue.passed
+        assert counted["dropped_packets"] == queue.dropped
+        assert counted["marked_packets"] == queue.marked
