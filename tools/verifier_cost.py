@@ -28,6 +28,7 @@ from pathlib import Path
 
 from ilax import schema
 from ilax.bpf import Object
+from small_maps import shrink
 
 COSTS = Path(__file__).resolve().parent.parent / "perf" / "verifier_cost.csv"
 OBJECTS = ("ingress", "uplink_ingress", "uplink_egress", "container", "cgroup_ingress")
@@ -35,12 +36,8 @@ MEASURES = ("insns", "states", "stack", "bytes")
 TOLERANCE = 0.10
 # BPF_LOG_STATS: the closing lines of the verifier's log and nothing else.
 LOG_STATS = 4
-# Sizes do not matter to the verifier; small maps are made quickly. A ring
-# must be a power of two of pages.
+# Sizes do not matter to the verifier.
 ROWS = 16
-RING_BYTES = 4096
-RINGBUF = 27
-CGROUP_STORAGE = 19  # sized by the kernel
 
 
 @dataclass(frozen=True)
@@ -99,9 +96,7 @@ def measure(name: str) -> list[Cost]:
     """
     costs = []
     with Object.open(schema.object_path(name)) as obj:
-        for item in obj.maps.values():
-            if item.type != CGROUP_STORAGE:
-                item.set_max_entries(RING_BYTES if item.type == RINGBUF else ROWS)
+        shrink(obj, ROWS)
         obj.load(log_level=LOG_STATS)
         for program in obj.programs.values():
             insns, states, stack = parse_log(program.log)

@@ -18,6 +18,7 @@ import pytest
 from ilax import layout_check, schema
 from ilax.bpf import Map, Object
 from ilax.pins import PinFolder
+from small_maps import shrink
 
 ROOT = Path(__file__).resolve().parents[2]
 SIR = "2001:db8:5a5a:1:2000:7:a1b2:c3d4"
@@ -27,7 +28,6 @@ INSTANCE = f"abi-{os.getpid()}"
 VERSION = schema.enum("ilax_version")
 MAJOR, MINOR = VERSION["ILAX_ABI_MAJOR"], VERSION["ILAX_ABI_MINOR"]
 XDP_PASS = 2
-RINGBUF = 27
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="creates BPF maps: needs root")
 
@@ -50,8 +50,7 @@ def maps() -> Iterator[dict[str, Map]]:
     pins = PinFolder(INSTANCE)
     with ExitStack() as stack:
         obj = stack.enter_context(Object.open(schema.object_path("abi")))
-        for item in obj.maps.values():
-            item.set_max_entries(4096 if item.type == RINGBUF else 64)
+        shrink(obj, 64)
         obj.load()
         opened = {name: stack.enter_context(item.open()) for name, item in obj.maps.items()}
         opened["ilax_abi"].update(bytes(4), layout_check.abi_row())

@@ -17,6 +17,7 @@ import build_objects
 from ilax import schema
 from ilax.bpf import Map, Object, Program, RingBuffer
 from ilax.bpf.program import TestRun
+from small_maps import shrink
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "dscp_gate"
 SIR = ipaddress.IPv6Address("2001:db8:5a5a:1:2000:7:a1b2:c3d4").packed
@@ -24,7 +25,6 @@ WIRE = ipaddress.IPv6Address("2001:db8:42:7:3000:7:a1b2:de7").packed
 BEST_EFFORT, EXPEDITED = 0, 46
 XDP_DROP, XDP_PASS = 1, 2
 TC_UNSPEC, TC_SHOT = 0xFFFFFFFF, 2
-RINGBUF = 27
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="loads BPF programs: needs root")
 
@@ -75,9 +75,8 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load(path: Path, program: str) -> Iterator[Gate]:
     with ExitStack() as stack:
         obj = stack.enter_context(Object.open(path))
-        for name, item in obj.maps.items():
-            if name.startswith("ilax_") and name != "ilax_counters":
-                item.set_max_entries(4096 if item.type == RINGBUF else 16)
+        own = {name for name in obj.maps if not name.startswith("ilax_")}
+        shrink(obj, 16, keep={"ilax_counters", *own})
         obj.load()
         maps = {name: stack.enter_context(item.open()) for name, item in obj.maps.items()}
         yield Gate(stack.enter_context(obj.programs[program].open()), maps)

@@ -28,3 +28,12 @@ def timed(_timed: Timed) -> Iterator[Timed]:
         yield _timed
     finally:
         os.sched_setaffinity(0, affinity)
+
+
+@pytest.fixture(scope="session")
+def by_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timed]:
+    """The same with the kernel's own clock."""
+    if os.geteuid():
+        pytest.skip("loading BPF programs needs root")
+    with Timed.loaded(build(tmp_path_factory.mktemp("by_kernel"), "TIMED_BY_KERNEL")) as timed:
+        yield timed

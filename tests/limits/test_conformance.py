@@ -59,7 +59,7 @@ def enough(limit: int, factor: Fraction, frame: int) -> int:
     """Packets in whose second half burst and backlog are used up."""
     fills = (2 * 1_000_000 + 16 * 1024) / float(factor - 1) if factor > 1 else 0
     time = float(Fraction((frame + FRAME_OVERHEAD) * 8 * 10**9) / (limit * factor))
-    return max(int(2 * PASSING * max(factor, 1)), int(3 * fills / time))
+    return max(int(2 * PASSING * max(float(factor), 1.0)), int(3 * fills / time))
 
 
 each_frame = pytest.mark.parametrize("frame", FRAMES)

@@ -2,6 +2,8 @@
 /*
  * xdp/ingress as it ships, with the clock of a test: each run is one packet of a
  * list of arrivals, at the time that the list gives, and its fate is written down.
+ * With TIMED_BY_KERNEL the clock is the kernel's, and a packet comes when it is
+ * run.
  */
 #include <linux/bpf.h>
 #include <stdbool.h>
@@ -59,6 +61,7 @@ static __always_inline struct timed_cursor *cursor(void)
 	return bpf_map_lookup_elem(&timed_cursor, &zero);
 }
 
+#ifndef TIMED_BY_KERNEL
 static __always_inline __u64 timed_ns(void)
 {
 	struct timed_cursor *now = cursor();
@@ -75,6 +78,7 @@ static __always_inline __u64 timed_ticks(void)
 
 #define ILAX_CLOCK_NS() timed_ns()
 #define ILAX_CLOCK_TICKS() timed_ticks()
+#endif
 
 #include "../../xdp/ingress.bpf.c"
 

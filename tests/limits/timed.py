@@ -7,6 +7,8 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,6 +33,7 @@ START = 1_000_000_000_000
 TICK = 4_000_000  # ns, of a kernel with HZ=250
 
 ARRIVAL = np.dtype([("time", "<u8"), ("ticks", "<u4"), ("target", "<u4")])
+_TO_FIRST = np.frombuffer(np.array([(0, 0, 1)], ARRIVAL).tobytes(), np.uint8)
 CURSOR = np.dtype([("time", "<u8"), ("ticks", "<u4"), ("next", "<u4")])
 _ROWS = {
     "ilax_endpoints": MOST_TARGETS, "ilax_mappings": 16, "ilax_ports": 16, "ilax_devices": 16,
@@ -41,9 +44,11 @@ _ROWS = {
 Fates = NDArray[np.uint32]
 
 
-def build(output: Path) -> Path:
+def build(output: Path, *defines: str) -> Path:
     """Compile the object; returns its path."""
-    command = [sys.executable, str(_BUILD), "--output", str(output), str(_HERE / "timed.bpf.c")]
+    options = [f"--define={name}" for name in defines]
+    source = str(_HERE / "timed.bpf.c")
+    command = [sys.executable, str(_BUILD), "--output", str(output), *options, source]
     subprocess.run(command, check=True)
     return output / "timed.bpf.o"
 
@@ -77,6 +82,33 @@ class Timed:
                 maps = {n: stack.enter_context(m.open()) for n, m in file.maps.items()}
                 programs = {n: stack.enter_context(p.open()) for n, p in file.programs.items()}
             yield cls(maps, programs)
+
+    def flood(self, cpus: list[int], frame: int) -> tuple[int, int]:
+        """Run the whole list on each of several CPUs at once, each its part of it.
+
+        Returns:
+            Packets, and the ns that all of it took.
+        """
+        each = MOST_PACKETS // possible_cpus()
+        self._put("timed_arrivals", np.tile(_TO_FIRST, (MOST_PACKETS, 1)))
+        cursor = np.zeros(possible_cpus(), CURSOR)
+        cursor["next"] = np.arange(possible_cpus()) * each
+        self.maps["timed_cursor"].update(u32(0), cursor.tobytes())
+        ready = threading.Barrier(len(cpus) + 1)
+
+        def one(cpu: int) -> None:
+            os.sched_setaffinity(0, {cpu})
+            ready.wait()
+            self._program.test_run(frame_of(frame), repeat=each)
+
+        threads = [threading.Thread(target=one, args=(cpu,)) for cpu in cpus]
+        for thread in threads:
+            thread.start()
+        begin = time.monotonic_ns()
+        ready.wait()
+        for thread in threads:
+            thread.join()
+        return each * len(cpus), time.monotonic_ns() - begin
 
     def use(self, rules: dict[int, Rules], *, chunk: int = 0) -> None:
         """Fresh limits, by slot, each with an endpoint of its own: target = slot."""
