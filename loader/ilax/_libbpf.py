@@ -99,17 +99,21 @@ class ProgInfo(ctypes.Structure):
     ]
 
 
-class LinkInfo(ctypes.Structure):
-    """struct bpf_link_info; of its union only the XDP and tcx forms."""
+class _LinkTarget(ctypes.Union):
+    """The union in struct bpf_link_info: where XDP and tcx, or cgroups, say where they are."""
 
+    _fields_ = [("ifindex", c_uint32), ("cgroup_id", c_uint64), ("rest", c_uint64 * 9)]
+
+
+class LinkInfo(ctypes.Structure):
+    """struct bpf_link_info."""
+
+    _anonymous_ = ("target",)
     _fields_ = [
         ("type", c_uint32),
         ("id", c_uint32),
         ("prog_id", c_uint32),
-        ("pad", c_uint32),
-        ("ifindex", c_uint32),
-        ("attach_type", c_uint32),
-        ("rest", c_uint64 * 8),
+        ("target", _LinkTarget),
     ]
 
 

@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from ilax import attach, endpoints, fabric
+from ilax import attach, endpoints, fabric, limits
 from ilax.address import Address
 from ilax.attach import TcMode
 from ilax.bpf import Program
+from ilax.cgroups import Cgroup
 from ilax.endpoints import Endpoint
 from ilax.errors import ConflictError, NotFoundError, UsageError
 from ilax.instance import Instance, own_netns
@@ -44,6 +45,7 @@ class AddOptions:
         delivery: "stack" or "xdp".
         mtu: bytes, 0 = as the uplink.
         any_source: let it send with any source address.
+        cgroup: whose limit counts for what it receives.
     """
 
     sir: Address
@@ -52,6 +54,7 @@ class AddOptions:
     delivery: str = "stack"
     mtu: int = 0
     any_source: bool = False
+    cgroup: Cgroup | None = None
 
 
 def add(instance: Instance, options: AddOptions) -> Endpoint:
@@ -79,6 +82,7 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
         )
     with instance.locked(), Network() as network, Transaction() as change:
         _refuse_taken(instance, wire, options.sir)
+        limit = limits.claim(instance, options.cgroup, change)
         _remove_stale_devices(network, instance, options.sir)
         endpoints.sweep_ports(instance)
         uplink = int(instance.config.get(index_key(0))["uplink_ifindex"])  # type: ignore[index]
@@ -98,6 +102,7 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
             slot=endpoints.free_slot(instance),
             generation=1,
             owns_link=True,
+            limit=limit,
         )
         _guard(network, instance, endpoint, options, change)
         # Only now can the container send: there is no moment without checks.
@@ -106,6 +111,29 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
         network.add_neighbour(host.index, str(options.sir), inner.mac)
         network.add_route(f"{options.sir}/128", host.index)
         endpoints.publish(instance, endpoint, change)
+    return endpoint
+
+
+def add_host(instance: Instance, sir: Address, cgroup: Cgroup | None = None) -> Endpoint:
+    """Make `sir` an address of the host's own processes. All or nothing.
+
+    Args:
+        cgroup: whose limit counts for what it receives; None keeps what it has.
+
+    Raises:
+        UsageError, AddressError: the address cannot be a task's.
+        ConflictError: a container has the address.
+        MapFullError: no room for another endpoint, mapping or limit.
+    """
+    require_capabilities("add an address of the host")
+    instance.require_own_netns("add an address of the host")
+    with instance.locked(), Network() as network, Transaction() as change:
+        limit = limits.claim(instance, cgroup, change)
+        before = next((e.limit for e in endpoints.read_limited(instance) if e.sir == sir), 0)
+        endpoint = endpoints.put_host(network, instance, sir, change, limit)
+        # A slot that it named before may be nobody's now.
+        if before != endpoint.limit:
+            change.on_success(limits.endpoint_gone, instance, before)
     return endpoint
 
 
@@ -126,6 +154,7 @@ def delete(instance: Instance, sir: Address) -> Endpoint:
     with instance.locked(), Network() as network:
         endpoint = endpoints.find(instance, sir)
         endpoints.remove(network, instance, endpoint)
+        limits.endpoint_gone(instance, endpoint.limit)
     return endpoint
 
 

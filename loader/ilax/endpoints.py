@@ -11,10 +11,9 @@ from ilax.address import Address
 from ilax.attach import Hook, TcMode
 from ilax.bpf import Program
 from ilax.bpf.link import TCX_INGRESS
-from ilax.bpf.map import ANY, NO_EXIST
+from ilax.bpf.map import ANY, EXIST, NO_EXIST
 from ilax.errors import ConflictError, NotFoundError
 from ilax.netlink import LOOPBACK, interface_names
-from ilax.privileges import require_capabilities
 from ilax.tables import index_key
 from ilax.transaction import Transaction
 
@@ -43,6 +42,7 @@ class Endpoint:
         mac, host_mac: 6 bytes each, of the container's and the host's side.
         mtu: bytes of an IPv6 packet, 0 = not checked.
         slot: row of `ilax_traffic`.
+        limit: row of `ilax_limits`, 0 = not limited.
         owns_link: ilax made the device (or the address) and removes it again.
     """
 
@@ -56,6 +56,7 @@ class Endpoint:
     slot: int
     generation: int
     owns_link: bool
+    limit: int = 0
 
 
 def deliveries() -> dict[str, int]:
@@ -80,6 +81,7 @@ def _from_row(row: np.void | Any) -> Endpoint:
         slot=int(row["slot"]),
         generation=int(row["generation"]),
         owns_link=bool(row["flags"] & flags["ILAX_ENDPOINT_OWNS_LINK"]),
+        limit=int(row["limit"]),
     )
 
 
@@ -87,6 +89,12 @@ def read_all(instance: Instance) -> list[Endpoint]:
     """All endpoints, by SIR address."""
     _, rows = instance.endpoints.rows()
     return sorted((_from_row(row) for row in rows), key=lambda e: e.sir)
+
+
+def read_limited(instance: Instance) -> list[Endpoint]:
+    """Endpoints that name a limit, by SIR address."""
+    _, rows = instance.endpoints.rows()
+    return sorted((_from_row(row) for row in rows[rows["limit"] != 0]), key=lambda e: e.sir)
 
 
 def find(instance: Instance, sir: Address) -> Endpoint:
@@ -128,11 +136,25 @@ def put(instance: Instance, endpoint: Endpoint, *, replace: bool = False) -> Non
         ConflictError: the wire address is taken; the row there was not changed.
         MapFullError: no room for another endpoint.
     """
+    _write(instance, endpoint, ANY if replace else NO_EXIST)
+
+
+def rewrite(instance: Instance, endpoint: Endpoint) -> None:
+    """Change the row of an endpoint that is there.
+
+    Raises:
+        ConflictError: it is gone; nothing was written.
+    """
+    _write(instance, endpoint, EXIST)
+
+
+def _write(instance: Instance, endpoint: Endpoint, flags: int) -> None:
     row = instance.endpoints.new()[0]
     row["wire"] = (endpoint.wire.prefix, endpoint.wire.identifier)
     row["sir"] = (endpoint.sir.prefix, endpoint.sir.identifier)
     row["ifindex"] = endpoint.ifindex
     row["slot"] = endpoint.slot
+    row["limit"] = endpoint.limit
     row["generation"] = endpoint.generation
     row["mtu"] = endpoint.mtu if endpoint.mtu <= _MTU_MAX else 0
     row["delivery"] = deliveries()[endpoint.delivery]
@@ -140,28 +162,19 @@ def put(instance: Instance, endpoint: Endpoint, *, replace: bool = False) -> Non
     row["host_mac"] = list(endpoint.host_mac)
     if endpoint.owns_link:
         row["flags"] = schema.enum("ilax_endpoint_flag")["ILAX_ENDPOINT_OWNS_LINK"]
-    instance.endpoints.put(endpoint.wire.packed, row, ANY if replace else NO_EXIST)
+    instance.endpoints.put(endpoint.wire.packed, row, flags)
 
 
-def add_host(network: Network, instance: Instance, sir: Address) -> Endpoint:
-    """Make `sir` an address of the host's own processes. All or nothing.
-
-    Raises:
-        UsageError, AddressError: the address cannot be a task's.
-        ConflictError: a container has the address.
-        MapFullError: no room for another endpoint or mapping.
-    """
-    require_capabilities("add an address of the host")
-    instance.require_own_netns("add an address of the host")
-    with instance.locked(), Transaction() as change:
-        return put_host(network, instance, sir, change)
-
-
-def put_host(network: Network, instance: Instance, sir: Address, change: Transaction) -> Endpoint:
-    """`add_host` as a step of a change, by whoever holds the lock.
+def put_host(
+    network: Network, instance: Instance, sir: Address, change: Transaction, limit: int = 0
+) -> Endpoint:
+    """Make `sir` an address of the host's own processes, as a step of a change.
 
     The address stands on the loopback interface; packets for it are rewritten
-    and given to the host's stack.
+    and given to the host's stack. An address that is there keeps its limit.
+
+    Args:
+        limit: row of `ilax_limits`, 0 = none.
     """
     known = fabric.read(instance)
     known.check_sir(sir)
@@ -171,8 +184,14 @@ def put_host(network: Network, instance: Instance, sir: Address, change: Transac
         raise ConflictError(f"{sir} is a container's endpoint; nothing was changed")
     if network.add_address(LOOPBACK, str(sir), 128):
         change.on_failure(network.delete_address, LOOPBACK, str(sir), 128)
-    slot = free_slot(instance) if existing is None else int(existing["slot"])
-    endpoint = Endpoint(sir, wire, "host", 0, bytes(6), bytes(6), 0, slot, 1, owns_link=True)
+    slot, generation = free_slot(instance), 1
+    if existing is not None:
+        slot, generation = int(existing["slot"]), int(existing["generation"]) + 1
+        limit = limit or int(existing["limit"])
+        change.on_failure(instance.endpoints.put, wire.packed, existing)
+    endpoint = Endpoint(
+        sir, wire, "host", 0, bytes(6), bytes(6), 0, slot, generation, owns_link=True, limit=limit
+    )
     publish(instance, endpoint, change, replace=existing is not None)
     return endpoint
 

@@ -65,6 +65,14 @@ class LayoutError(IlaxError):
         return "\n  ".join([super().__str__(), *self.differences])
 
 
+class OlderMinorError(LayoutError):
+    """Pinned maps lack what a newer minor of the contract has added."""
+
+    def __init__(self, message: str, differences: list[str]) -> None:
+        super().__init__(message, differences)
+        self.hint = "run `ilax up` again: it adds what is missing and keeps all rows"
+
+
 class SystemCallError(IlaxError):
     """A kernel or library call failed.
 
@@ -95,7 +103,8 @@ class MapFullError(SystemCallError):
         super().__init__(
             action,
             errno,
-            hint="`ilax down`, then `ilax up` with larger --max-endpoints or --max-mappings",
+            hint="`ilax down`, then `ilax up` with larger --max-endpoints, --max-mappings or "
+            "--max-limits",
         )
         self.written = written
 

@@ -18,24 +18,30 @@ from ilax.layout_check import check_abi_row, check_maps
 from ilax.pins import PinFolder
 from ilax.tables import Table, index_key
 
-MAP_NAMES = (
-    "ilax_abi",
-    "ilax_attached",
-    "ilax_backlogs",
-    "ilax_cgroups",
-    "ilax_chunks",
-    "ilax_clock",
-    "ilax_config",
-    "ilax_counters",
-    "ilax_devices",
-    "ilax_endpoints",
-    "ilax_events",
-    "ilax_limits",
-    "ilax_mappings",
-    "ilax_ports",
-    "ilax_prefixes",
-    "ilax_traffic",
-)
+# Maps by the minor of the contract that brought them.
+MAPS_BY_MINOR = {
+    0: (
+        "ilax_abi",
+        "ilax_config",
+        "ilax_counters",
+        "ilax_devices",
+        "ilax_endpoints",
+        "ilax_events",
+        "ilax_mappings",
+        "ilax_ports",
+        "ilax_prefixes",
+        "ilax_traffic",
+    ),
+    1: (
+        "ilax_attached",
+        "ilax_backlogs",
+        "ilax_cgroups",
+        "ilax_chunks",
+        "ilax_clock",
+        "ilax_limits",
+    ),
+}
+MAP_NAMES = tuple(sorted(name for names in MAPS_BY_MINOR.values() for name in names))
 
 
 def own_netns() -> int:
@@ -48,7 +54,8 @@ class Instance(Closing):
 
     Use `Instance.open()`. Attributes are tables, named as the maps are without
     their prefix: `endpoints`, `mappings`, `ports`, `prefixes`, `config`,
-    `counters`, `traffic`; `devices` and `events` are plain maps.
+    `counters`, `traffic`, `limits`, `backlogs`, `chunks`; `devices`, `events`,
+    `cgroups` and `attached` are plain maps.
     """
 
     def __init__(self, pins: PinFolder, maps: dict[str, Map], stack: ExitStack) -> None:
@@ -65,6 +72,11 @@ class Instance(Closing):
         self.traffic = Table(maps["ilax_traffic"])
         self.devices = maps["ilax_devices"]
         self.events = maps["ilax_events"]
+        self.limits = Table(maps["ilax_limits"])
+        self.backlogs = Table(maps["ilax_backlogs"])
+        self.chunks = Table(maps["ilax_chunks"])
+        self.cgroups = maps["ilax_cgroups"]
+        self.attached = maps["ilax_attached"]
 
     @classmethod
     def open(cls, name: str = DEFAULT_INSTANCE) -> Self:
@@ -73,7 +85,7 @@ class Instance(Closing):
         Raises:
             NotFoundError: the instance is not up.
             LayoutError: it was made by an ilax of another contract; nothing
-                was written.
+                was written. `OlderMinorError`: `up` can bring it up to date.
         """
         pins = PinFolder(name)
         if not pins.maps.is_dir():
@@ -86,13 +98,15 @@ class Instance(Closing):
             raise NotFoundError(f"instance {name} is not up", hint="start it with `ilax up`")
         with ExitStack() as stack:
             try:
+                # First of all: it tells which others there are.
+                with Map.open_pinned(pins.maps / "ilax_abi") as abi:
+                    minor = check_abi_row(abi, name)
                 maps = {n: stack.enter_context(Map.open_pinned(pins.maps / n)) for n in MAP_NAMES}
             except NotFoundError as error:
                 raise NotFoundError(
                     f"instance {name} is incomplete: {error}; nothing was changed",
                     hint="`ilax down` removes what is left of it, then `ilax up`",
                 ) from error
-            minor = check_abi_row(maps["ilax_abi"], name)
             check_maps(maps, name, newer=minor > schema.enum("ilax_version")["ILAX_ABI_MINOR"])
             return cls(pins, maps, stack.pop_all())
 

@@ -15,23 +15,27 @@ import struct
 
 from ilax import schema
 from ilax.bpf import Btf, Map
-from ilax.errors import LayoutError, SystemCallError
+from ilax.errors import LayoutError, OlderMinorError, SystemCallError
 
 _log = logging.getLogger(__name__)
 
 _ABI_ROW = struct.Struct("<IHH32s")
 
 
-def check_abi_row(abi: Map, instance: str) -> int:
+def check_abi_row(abi: Map, instance: str, *, older: bool = False) -> int:
     """Compare magic, major and minor of the `ilax_abi` map.
 
     Equal major and an equal or newer minor are fine: a minor only appends. The
     hash is compared when both minors are equal.
 
+    Args:
+        older: an older minor is fine, too.
+
     Returns:
         The minor of the pinned maps.
 
     Raises:
+        OlderMinorError: nothing differs but the minor, and it is older.
         LayoutError: names what differs.
     """
     row = abi.lookup(bytes(4))
@@ -48,14 +52,17 @@ def check_abi_row(abi: Map, instance: str) -> int:
         differences.append(f"ilax_abi.magic: {magic:#x}, not {own['ILAX_ABI_MAGIC']:#x}")
     if major != own["ILAX_ABI_MAJOR"]:
         differences.append(f"ilax_abi.major: {major}, not {own['ILAX_ABI_MAJOR']}")
-    if minor < own["ILAX_ABI_MINOR"]:
-        differences.append(f"ilax_abi.minor: {minor}, older than {own['ILAX_ABI_MINOR']}")
     if not differences and minor == own["ILAX_ABI_MINOR"] and layout != schema.layout_hash():
         differences.append(
             f"ilax_abi.layout: {layout.hex()[:16]}..., not {schema.layout_hash().hex()[:16]}..."
         )
     if differences:
         raise LayoutError(f"instance {instance} has another contract", differences)
+    if minor < own["ILAX_ABI_MINOR"] and not older:
+        raise OlderMinorError(
+            f"instance {instance} has an older contract",
+            [f"ilax_abi.minor: {minor}, older than {own['ILAX_ABI_MINOR']}"],
+        )
     return int(minor)
 
 

@@ -11,9 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-from ilax import attach, endpoints, fabric, layout_check, others, prefix_rows, schema
+from ilax import (
+    attach,
+    cgroup_attach,
+    endpoints,
+    fabric,
+    layout_check,
+    migration,
+    others,
+    prefix_rows,
+    schema,
+)
 from ilax.address import Address, Prefix
 from ilax.attach import Hook, TcMode, XdpMode
 from ilax.bpf import Map, Object, Program
@@ -35,6 +46,7 @@ _OBJECTS = {
     "uplink_ingress": "ilax_uplink_in",
     "uplink_egress": "ilax_uplink_out",
     "container": endpoints.CONTAINER_PROGRAM,
+    "cgroup_ingress": cgroup_attach.PROGRAM,
 }
 
 # The host's stack sends SIR destinations here; the uplink's egress program
@@ -53,7 +65,7 @@ class UpOptions:
         gateway: next hop for all wire addresses; None asks the kernel's routes
             for each packet.
         host_address: SIR address of the host's own processes.
-        max_endpoints, max_mappings: rows; used when the maps are made.
+        max_endpoints, max_mappings, max_limits: rows; used when the maps are made.
     """
 
     uplink: str
@@ -64,6 +76,7 @@ class UpOptions:
     tc: TcMode = TcMode.AUTO
     max_endpoints: int = 0
     max_mappings: int = 0
+    max_limits: int = 0
 
 
 @dataclass
@@ -104,7 +117,9 @@ def up(instance: str, options: UpOptions) -> UpResult:
         fresh = not pins.maps.is_dir()
         if fresh:
             _make_instance(pins, options, change)
-        opened = held.enter_context(Instance.open(instance))
+        size = partial(_size_maps, options=options)
+        older = None if fresh else migration.open_older(pins, size, change)
+        opened = held.enter_context(older or Instance.open(instance))
         if not fresh:
             _check_upgrade(opened, options)
             # A killed `down` may have taken folders away.
@@ -127,6 +142,8 @@ def up(instance: str, options: UpOptions) -> UpResult:
         endpoints.swap_programs(
             network, opened, programs[container], result.tc, change, previous[container]
         )
+        cgroup = cgroup_attach.PROGRAM
+        cgroup_attach.swap(pins, programs[cgroup], change, previous[cgroup])
         for name, program in programs.items():
             pins.replace_program(name, program)
             old = previous[name]
@@ -136,6 +153,8 @@ def up(instance: str, options: UpOptions) -> UpResult:
             endpoints.put_host(network, opened, options.host_address, change)
         if before is not None:
             change.on_success(_leave, network, before, ways, neighbours)
+        if older is not None:
+            change.on_success(migration.move_in, pins)
     result.notes += _advice(options)
     return result
 
@@ -161,8 +180,10 @@ def down(instance: str, *, force: bool = False) -> None:
             Instance.open(instance).close()
         if pins.maps.is_dir():
             try:
-                with Instance.open(instance) as opened:
-                    _take_down(opened, force=force)
+                with Transaction() as change:
+                    older = migration.open_older(pins, lambda _: None, change)
+                    with older or Instance.open(instance) as opened:
+                        _take_down(opened, force=force)
             except NotFoundError:
                 # A map is missing, so nobody knows what it served. Devices tell
                 # by themselves whose they are.
@@ -235,12 +256,7 @@ def _make_maps(pins: PinFolder, options: UpOptions) -> None:
     remove_folder(pins.maps_new)
     pins.maps_new.mkdir(mode=0o700)
     with Object.open(schema.object_path("abi")) as obj:
-        if options.max_endpoints:
-            for name in ("ilax_endpoints", "ilax_ports", "ilax_devices"):
-                obj.maps[name].set_max_entries(options.max_endpoints)
-            obj.maps["ilax_traffic"].set_max_entries(options.max_endpoints + 1)
-        if options.max_mappings:
-            obj.maps["ilax_mappings"].set_max_entries(options.max_mappings)
+        _size_maps(obj, options)
         obj.load()
         for name in MAP_NAMES:
             with obj.maps[name].open() as made:
@@ -257,10 +273,23 @@ def _make_maps(pins: PinFolder, options: UpOptions) -> None:
     pins.maps_new.rename(pins.maps)
 
 
+def _size_maps(obj: Object, options: UpOptions) -> None:
+    if options.max_endpoints:
+        for name in ("ilax_endpoints", "ilax_ports", "ilax_devices"):
+            obj.maps[name].set_max_entries(options.max_endpoints)
+        obj.maps["ilax_traffic"].set_max_entries(options.max_endpoints + 1)
+    if options.max_mappings:
+        obj.maps["ilax_mappings"].set_max_entries(options.max_mappings)
+    if options.max_limits:
+        for name in ("ilax_limits", "ilax_backlogs", "ilax_cgroups"):
+            obj.maps[name].set_max_entries(options.max_limits)
+
+
 def _check_sizes(opened: Instance, options: UpOptions) -> None:
     for wanted, table, flag in (
         (options.max_endpoints, opened.endpoints, "--max-endpoints"),
         (options.max_mappings, opened.mappings, "--max-mappings"),
+        (options.max_limits, opened.limits, "--max-limits"),
     ):
         if wanted and wanted != table.map.max_entries:
             raise ConflictError(

@@ -68,7 +68,7 @@ def _read(name: str) -> Other | None:
         Map.open_pinned(pins.maps / "ilax_config") as config,
         Map.open_pinned(pins.maps / "ilax_prefixes") as prefixes,
     ):
-        check_abi_row(abi, name)
+        check_abi_row(abi, name, older=True)
         row = Table(config).get(index_key(0))
         if row is None or int(row["netns"]) != own_netns():
             return None

@@ -21,13 +21,15 @@ class LinkStatus:
     """What hangs on one hook.
 
     Attributes:
-        ifindex: 0 when the device is gone.
+        ifindex: 0 when the device is gone, and for cgroups.
+        cgroup: number of the cgroup; 0 when it is gone, and for devices.
     """
 
     link: str
     program: str
     tag: str
     ifindex: int
+    cgroup: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Status:
         netns: inode number of the namespace it serves.
         xdp: whether an XDP program of ours is attached.
         tc: "tcx" or "clsact"; filters of clsact are not among the links.
-        capacities: rows each table has room for.
+        limits: cgroups that have a row, empty ones included.
+        capacities: rows each table has room for; of limits, row 0 is unused.
     """
 
     instance: str
@@ -54,6 +57,7 @@ class Status:
     tc: str
     links: list[LinkStatus]
     endpoints: int
+    limits: int
     capacities: dict[str, int]
 
 
@@ -76,7 +80,9 @@ def read(instance: Instance) -> Status:
     for pin in sorted(pins.iterdir()) if pins.is_dir() else []:
         with contextlib.suppress(NotFoundError), Link.open_pinned(pin) as link:
             info = link.info()
-            links.append(LinkStatus(pin.name, *_program(info.program_id), info.ifindex))
+            links.append(
+                LinkStatus(pin.name, *_program(info.program_id), info.ifindex, info.cgroup)
+            )
     keys, _ = instance.endpoints.rows()
     assert row is not None
     return Status(
@@ -93,8 +99,9 @@ def read(instance: Instance) -> Status:
         tc="tcx" if any(link.link == "uplink_ingress" for link in links) else "clsact",
         links=links,
         endpoints=len(keys),
+        limits=len(instance.cgroups.lookup_batch()[0]),
         capacities={
             table.map.name: table.map.max_entries
-            for table in (instance.endpoints, instance.mappings)
+            for table in (instance.endpoints, instance.mappings, instance.limits)
         },
     )

@@ -99,21 +99,33 @@ class Table:
 
     def per_cpu(self) -> Rows:
         """Values of a per-CPU array, shape (max_entries, possible CPUs)."""
+        _, values = self.map.lookup_batch()
+        rows: Rows = values.reshape(len(values), possible_cpus(), -1).view(self._padded)[..., 0]
+        return rows
+
+    def cpus(self, key: bytes) -> Rows:
+        """One row of a per-CPU array, shape (possible CPUs,)."""
         import numpy as np
 
-        _, values = self.map.lookup_batch()
-        stride = self.map.value_bytes // possible_cpus()
+        raw = self.map.lookup(key)
+        assert raw is not None, f"{self.map.name} is an array, and has no row {key.hex()}"
+        rows: Rows = np.frombuffer(raw, self._padded, possible_cpus())
+        return rows
+
+    @property
+    def _padded(self) -> np.dtype[np.void]:
+        """The value as it stands in per-CPU maps: rounded up to 8 bytes."""
+        import numpy as np
+
         fields: dict[str, Any] = dict(self.value_dtype.fields or {})
-        padded = np.dtype(
+        return np.dtype(
             {
                 "names": list(fields),
                 "formats": [field[0] for field in fields.values()],
                 "offsets": [field[1] for field in fields.values()],
-                "itemsize": stride,
+                "itemsize": self.map.value_bytes // possible_cpus(),
             }
         )
-        rows: Rows = values.reshape(len(values), possible_cpus(), stride).view(padded)[..., 0]
-        return rows
 
 
 def _as_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links: what ties a program to a device, and keeps it there while pinned."""
+"""Links: what ties a program to a device or cgroup, and keeps it there while pinned."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ilax.bpf.program import Program
 from ilax.errors import NotFoundError, SystemCallError, check_system_call
 
 # enum bpf_attach_type
+CGROUP_INET_INGRESS = 0
 ATTACH_XDP = 37
 TCX_INGRESS = 46
 TCX_EGRESS = 47
@@ -23,6 +24,7 @@ XDP_GENERIC = 1 << 1
 XDP_NATIVE = 1 << 2
 
 # enum bpf_link_type
+LINK_CGROUP = 3
 LINK_XDP = 6
 LINK_TCX = 11
 
@@ -35,13 +37,15 @@ class LinkInfo:
         id: the kernel's number of the link.
         type: enum bpf_link_type.
         program_id: of the program that runs now.
-        ifindex: 0 when the device is gone.
+        ifindex: 0 when the device is gone, and for cgroups.
+        cgroup: number of the cgroup; 0 when it is gone, and for devices.
     """
 
     id: int
     type: int
     program_id: int
     ifindex: int
+    cgroup: int
 
 
 class Link(Handle):
@@ -56,7 +60,7 @@ class Link(Handle):
         Raises:
             SystemCallError: EBUSY or EEXIST if another program holds the hook.
         """
-        return cls._create(program, ifindex, ATTACH_XDP, flags, "XDP")
+        return cls._create(program, ifindex, ATTACH_XDP, flags, f"interface {ifindex} by XDP")
 
     @classmethod
     def tcx(cls, program: Program, ifindex: int, attach_type: int) -> Self:
@@ -68,17 +72,30 @@ class Link(Handle):
         Raises:
             SystemCallError: EINVAL on kernels without tcx.
         """
-        return cls._create(program, ifindex, attach_type, 0, "tcx")
+        return cls._create(program, ifindex, attach_type, 0, f"interface {ifindex} by tcx")
 
     @classmethod
-    def _create(cls, program: Program, ifindex: int, attach: int, flags: int, what: str) -> Self:
+    def cgroup_ingress(cls, program: Program, folder: int, name: str) -> Self:
+        """Attach a cgroup_skb program to a cgroup and all below it, beside others.
+
+        Args:
+            folder: descriptor of the cgroup's folder.
+            name: of the cgroup, for messages.
+
+        Raises:
+            SystemCallError: EPERM if a program that allows no other is there.
+        """
+        return cls._create(program, folder, CGROUP_INET_INGRESS, 0, f"cgroup {name}")
+
+    @classmethod
+    def _create(cls, program: Program, target: int, attach: int, flags: int, where: str) -> Self:
         options = None
         if flags:
             options = _libbpf.opts(_libbpf.LinkCreateOpts(flags=flags))
         fd = _libbpf.lib.bpf_link_create(
-            program.fd, ifindex, attach, _libbpf.pointer(options) if options else None
+            program.fd, target, attach, _libbpf.pointer(options) if options else None
         )
-        action = f"attach program {program.name} to interface {ifindex} by {what}"
+        action = f"attach program {program.name} to {where}"
         return cls(check_system_call(fd, action), program.name)
 
     @classmethod
@@ -94,17 +111,19 @@ class Link(Handle):
         """What the link ties together now."""
         info = _libbpf.LinkInfo()
         fill_info(self.fd, info, f"query link {self.name}")
-        return LinkInfo(info.id, info.type, info.prog_id, info.ifindex)
+        if info.type == LINK_CGROUP:
+            return LinkInfo(info.id, info.type, info.prog_id, 0, info.cgroup_id)
+        return LinkInfo(info.id, info.type, info.prog_id, info.ifindex, 0)
 
     def update(self, program: Program) -> None:
         """Swap the program in place; no packet sees the hook empty.
 
         Raises:
-            NotFoundError: the device is gone.
+            NotFoundError: the device or cgroup is gone.
         """
         result = _libbpf.lib.bpf_link_update(self.fd, program.fd, None)
         if result in (-errno.ENOLINK, -errno.ENODEV):
-            raise NotFoundError(f"the device of link {self.name} is gone")
+            raise NotFoundError(f"the target of link {self.name} is gone")
         check_system_call(result, f"put program {program.name} into link {self.name}")
 
     def detach(self) -> None:

@@ -27,6 +27,7 @@ _COMMANDS = {
     "status": ("status", "status"),
     "endpoint": ("endpoint", "endpoint"),
     "mapping": ("mapping", "mapping"),
+    "limit": ("limit", "limit"),
     "address": ("address", "address"),
     "counters": ("counters", "counters"),
     "version": ("version", "version"),

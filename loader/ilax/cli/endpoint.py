@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ilax.address import Address
 from ilax.cli.context import ADDRESS, Context, pass_context, plain, table
+
+if TYPE_CHECKING:
+    from ilax.cgroups import Cgroup
 
 
 @click.group()
@@ -34,6 +39,7 @@ def endpoint() -> None:
 )
 @click.option("--mtu", type=click.IntRange(1280, 65535), help="Bytes; default: the uplink's.")
 @click.option("--any-source", is_flag=True, help="Do not check its source addresses.")
+@click.option("--cgroup", help="Its limit counts for what the endpoint receives: path or number.")
 @pass_context
 def add(
     context: Context,
@@ -44,6 +50,7 @@ def add(
     delivery: str,
     mtu: int | None,
     any_source: bool,
+    cgroup: str | None,
 ) -> None:
     """Connect a container: link, addresses, routes, neighbours and rows.
 
@@ -54,17 +61,17 @@ def add(
       ilax endpoint add 2001:db8:5a5a:1:2000::5 --netns web1
       ilax endpoint add 2001:db8:5a5a:1:2000::6 --netns 4711 --delivery xdp
       ilax endpoint add 2001:db8:5a5a:1:2000::1 --host
+      ilax endpoint add 2001:db8:5a5a:1:2000::7 --netns web2 --cgroup system.slice/web2
     """
-    from ilax import containers, endpoints
+    from ilax import containers
     from ilax.instance import Instance
-    from ilax.netlink import Network
 
     if host == (netns is not None):
         raise click.UsageError("give either --netns or --host")
     with Instance.open(context.instance) as instance:
+        whose = _cgroup(cgroup)
         if netns is None:
-            with Network() as network:
-                added = endpoints.add_host(network, instance, sir)
+            added = containers.add_host(instance, sir, whose)
         else:
             added = containers.add(
                 instance,
@@ -75,9 +82,40 @@ def add(
                     delivery=delivery,
                     mtu=mtu or 0,
                     any_source=any_source,
+                    cgroup=whose,
                 ),
             )
     context.show(added, f"endpoint {added.sir} added, wire address {added.wire}")
+
+
+def _cgroup(text: str | None) -> Cgroup | None:
+    if text is None:
+        return None
+    from ilax.cgroups import Tree
+
+    return Tree.read().find(text)
+
+
+@endpoint.command("set")
+@click.argument("sir", type=ADDRESS)
+@click.option("--cgroup", required=True, help='Path or number of its cgroup, or "none".')
+@pass_context
+def change(context: Context, sir: Address, cgroup: str) -> None:
+    """Change an endpoint while its traffic flows.
+
+    \b
+    Example:
+      ilax endpoint set 2001:db8:5a5a:1:2000::5 --cgroup system.slice/web1
+      ilax endpoint set 2001:db8:5a5a:1:2000::5 --cgroup none
+    """
+    from ilax import limits
+    from ilax.instance import Instance
+
+    with Instance.open(context.instance) as instance:
+        whose = _cgroup(None if cgroup == "none" else cgroup)
+        changed = limits.assign(instance, sir, whose)
+    text = f"names cgroup {whose.name}" if whose else "names no cgroup"
+    context.show(changed, f"endpoint {changed.sir} {text}")
 
 
 @endpoint.command("del")
@@ -128,13 +166,14 @@ def show(context: Context, sir: Address) -> None:
     Example:
       ilax endpoint show 2001:db8:5a5a:1:2000::5
     """
-    from ilax import counters, endpoints
+    from ilax import counters, endpoints, limits
     from ilax.instance import Instance
 
     with Instance.open(context.instance) as instance:
         found = endpoints.find(instance, sir)
         traffic = counters.traffic(instance, found.slot) if found.slot else None
-    facts = {**plain(found), "traffic": plain(traffic)}
+        cgroup = limits.cgroup_name(instance, found.limit) if found.limit else None
+    facts = {**plain(found), "cgroup": cgroup, "traffic": plain(traffic)}
     lines = [f"{name:11} {value}" for name, value in facts.items() if name != "traffic"]
     if traffic is not None:
         lines += [f"{name:11} {value}" for name, value in facts["traffic"].items()]

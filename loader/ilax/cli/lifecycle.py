@@ -45,6 +45,9 @@ from ilax.cli.context import ADDRESS, PREFIX, PREFIX_64, Context, pass_context
 )  # fmt: skip
 @click.option("--max-endpoints", type=click.IntRange(1, 1 << 24), help="Rows; default 65536.")
 @click.option("--max-mappings", type=click.IntRange(1, 1 << 26), help="Rows; default 1048576.")
+@click.option(
+    "--max-limits", type=click.IntRange(2, 1 << 22), help="Rows, one of them unused; default 16384."
+)
 @pass_context
 def up(
     context: Context,
@@ -60,6 +63,7 @@ def up(
     tc: str,
     max_endpoints: int | None,
     max_mappings: int | None,
+    max_limits: int | None,
 ) -> None:
     """Bring the datapath up on an uplink, or upgrade it in place.
 
@@ -85,6 +89,7 @@ def up(
             tc=TcMode(tc),
             max_endpoints=max_endpoints or 0,
             max_mappings=max_mappings or 0,
+            max_limits=max_limits or 0,
         ),
     )
     done = "up" if result.fresh else "upgraded in place"

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ilax.cli.context import Context, pass_context, table
+
+if TYPE_CHECKING:
+    from ilax.status import LinkStatus
 
 
 @click.command()
@@ -35,9 +40,16 @@ def status(context: Context) -> None:
         ("XDP", "attached" if found.xdp else "not attached: tc does the whole job"),
         ("tc", found.tc),
         ("endpoints", f"{found.endpoints} of {found.capacities['ilax_endpoints']}"),
+        ("limits", f"{found.limits} of {found.capacities['ilax_limits'] - 1}"),
         ("mappings", f"room for {found.capacities['ilax_mappings']}"),
     ]
     lines = [f"{name:13} {value}" for name, value in facts]
-    rows = [(link.link, link.program, link.tag, link.ifindex or "gone") for link in found.links]
-    lines += ["", table(("link", "program", "tag", "interface"), rows)]
+    rows = [(link.link, link.program, link.tag, _target(link)) for link in found.links]
+    lines += ["", table(("link", "program", "tag", "at"), rows)]
     context.show(found, "\n".join(lines))
+
+
+def _target(link: LinkStatus) -> str:
+    if link.cgroup:
+        return f"cgroup {link.cgroup}"
+    return f"interface {link.ifindex}" if link.ifindex else "gone"
