@@ -6,7 +6,7 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup objects perf-objects lint format lock abi verifier-cost test \
-	test-nightly demo bench package clean
+	test-nightly demo bench bench-full package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -47,10 +47,20 @@ demo: setup ## three hosts in network namespaces, a task moves; build/demo.json 
 
 perf-objects: setup
 	@$(VENV)/python tools/build_objects.py --output build/perf perf/bpf/*.bpf.c
+	@$(MAKE) --no-print-directory $(PERF_PROGRAMS)
 
-bench: perf-objects ## measure; build/bench.json and a table (root)
+PERF_PROGRAMS := $(patsubst %,build/perf/%,ask echo flood sink)
+build/perf/%: perf/programs/%.c perf/programs/common.h
+	@mkdir -p build/perf
+	@$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror $< -o $@
+
+bench: perf-objects ## measure; build/bench.json, a table, docs/perf/ (root)
 	@mkdir -p build
-	@PYTHONPATH=perf $(VENV)/python -m ilax_perf --output build/bench.json $(ARGS)
+	@PYTHONPATH=perf $(VENV)/python -m ilax_perf --output build/bench.json \
+		--plots docs/perf $(ARGS)
+
+bench-full: ## the same with all cells of all matrices, half an hour
+	@$(MAKE) --no-print-directory bench ARGS="--full $(ARGS)"
 
 package: setup ## wheel and sdist, with the compiled objects, into dist/
 	@$(VENV)/python -m hatchling build -d dist -t sdist -t wheel

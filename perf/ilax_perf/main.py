@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import json
 import os
 import subprocess
 import sys
@@ -12,12 +13,21 @@ import time
 from pathlib import Path
 
 from ilax.errors import IlaxError
-from ilax_perf import bulk, costs, rates, report, streams
+from ilax_perf import (
+    bulk,
+    conformance,
+    costs,
+    isolation,
+    rates,
+    report,
+    streams,
+    tcp_under_limit,
+)
 from ilax_perf.rows import Rows
 from ilax_perf.sampling import Settings, last_cpu
 from lab.cleanup import unwinding_signals
 
-_GROUPS = (costs, bulk, rates, streams)
+_GROUPS = (costs, bulk, rates, streams, isolation, conformance, tcp_under_limit)
 # The other groups are measured all the same.
 _EXPECTED = (IlaxError, OSError, RuntimeError, AssertionError, subprocess.SubprocessError)
 
@@ -25,6 +35,9 @@ _EXPECTED = (IlaxError, OSError, RuntimeError, AssertionError, subprocess.Subpro
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="ilax_perf", description="Measure ilax (as root).")
     parser.add_argument("--output", type=Path, default=Path("build/bench.json"), metavar="FILE")
+    parser.add_argument(
+        "--plots", type=Path, metavar="FOLDER", help="draw pictures of what was measured"
+    )
     parser.add_argument(
         "--only",
         action="append",
@@ -35,6 +48,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="repetitions (default 5)")
     parser.add_argument("--quick", action="store_true", help="short and rough")
+    parser.add_argument(
+        "--full", action="store_true", help="all cells of isolation.* and tcp_under_limit.*"
+    )
     parser.add_argument("--cpu", type=int, default=last_cpu(), help="core that does the work")
     return parser.parse_args()
 
@@ -59,6 +75,7 @@ def main() -> int:
     settings = Settings(
         runs=max(1, options.runs if not options.quick else 2),
         quick=options.quick,
+        full=options.full,
         cpu=options.cpu,
         wanted=wanted,
         progress=progress,
@@ -75,4 +92,9 @@ def main() -> int:
     report.print_table(rows)
     report.write_json(options.output, rows)
     progress(f"wrote {options.output}")
+    if options.plots and not options.quick:
+        from ilax_perf import plots
+
+        for path in plots.draw(json.loads(options.output.read_text()), options.plots):
+            progress(f"drew {path}.svg, {path}.png")
     return 1 if failed else 0

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 MPPS, NS, SECONDS, GBITS = "Mpps", "ns", "s", "Gbit/s"
+MICROSECONDS, PERCENT, FACTOR = "us", "%", "x"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class Row:
     Attributes:
         name: dotted and stable.
         value: the median, in `unit`.
-        unit: "Mpps", "ns", "s" or "Gbit/s".
+        unit: "Mpps", "ns", "us", "s", "Gbit/s", "%" or "x".
         of: name of the row that `ratio` divides by, or None.
         ratio: this value over that of row `of`, or None.
     """
@@ -62,22 +63,40 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a row should reach: its ratio at least, or its value at most."""
+    """What a row should reach.
+
+    Attributes:
+        name: of the row.
+        at_least: of its ratio.
+        at_most: of its value.
+        ratio_at_most: of its ratio.
+        value_at_least: of its value.
+    """
 
     name: str
     at_least: float | None = None
     at_most: float | None = None
+    ratio_at_most: float | None = None
+    value_at_least: float | None = None
 
     def met(self, row: Row) -> bool | None:
         """Whether `row` reaches it; None if it has no ratio."""
         if self.at_least is not None:
             return None if row.ratio is None else row.ratio >= self.at_least
+        if self.ratio_at_most is not None:
+            return None if row.ratio is None else row.ratio <= self.ratio_at_most
+        if self.value_at_least is not None:
+            return row.value >= self.value_at_least
         return self.at_most is not None and row.value <= self.at_most
 
     def text(self, row: Row) -> str:
         """The target in words."""
         if self.at_least is not None:
             return f"at least {self.at_least:g} x {row.of}"
+        if self.ratio_at_most is not None:
+            return f"at most {self.ratio_at_most:g} x {row.of}"
+        if self.value_at_least is not None:
+            return f"at least {self.value_at_least:g} {row.unit}"
         return f"at most {self.at_most:g} {row.unit}"
 
 
@@ -90,5 +109,13 @@ TARGETS = {
         Target("cost.xdp_hit_1k", at_most=45),
         Target("load.mappings_1m", at_most=1.5),
         Target("tcp.two_hosts", at_least=1.0),
+        Target("isolation.p99.xdp", ratio_at_most=4),
+        Target("isolation.worse_than_xdp.none", value_at_least=2.5),
+        *(
+            Target(f"isolation.worse_than_xdp.{peer}", value_at_least=1)
+            for peer in ("cgroup", "tbf", "htb", "ifb_htb", "nft")
+        ),
+        Target("isolation.goodput.xdp", value_at_least=95),
+        Target("conformance.worst_error", at_most=0.5),
     )
 }

@@ -25,6 +25,7 @@ class Settings:
     Attributes:
         runs: samples of each row; the median is reported.
         quick: shorter and rougher, to see whether everything works.
+        full: every cell of every matrix, and longer.
         cpu: where packets are processed.
         wanted: whether a row of this name is asked for.
         progress: is told what happens now.
@@ -32,6 +33,7 @@ class Settings:
 
     runs: int
     quick: bool
+    full: bool
     cpu: int
     wanted: Callable[[str], bool]
     progress: Progress

@@ -16,12 +16,12 @@ from functools import partial
 
 from ilax.bpf import Link
 from ilax_perf import objects, profile
+from ilax_perf.plain import route_plainly
 from ilax_perf.rows import GBITS, Rows
 from ilax_perf.sampling import Settings, medians
-from lab.capture import mac_of
 from lab.netns import CommandError
 from lab.operator import Options, bring_up
-from lab.topology import UPLINK, Lab, Plan, attach_plainly
+from lab.topology import UPLINK, Lab, Plan
 
 _TOOL = "iperf3"
 _PORT = 5201
@@ -86,7 +86,8 @@ def measure(rows: Rows, settings: Settings) -> None:
 def _build(variant: Variant, stack: ExitStack) -> Lab:
     lab = stack.enter_context(Lab.make(variant.tag, Plan(hosts=2, containers=1)))
     if variant.delivery is None:
-        _route_plainly(lab)
+        for container in lab.containers:
+            route_plainly(lab, container)
         if variant.xdp:
             _occupy_uplinks(lab, stack)
     else:
@@ -98,21 +99,6 @@ def _build(variant: Variant, stack: ExitStack) -> Lab:
         for host in lab.hosts:
             lab.router.run("ethtool", "-K", host.router_port, "tx", "off")
     return lab
-
-
-def _route_plainly(lab: Lab) -> None:
-    for container in lab.containers:
-        host = container.host
-        attach_plainly(host, container, container.sir)
-        container.ns.run("ethtool", "-K", "eth0", "gro", "on")
-        host.ns.ip(
-            *("neighbour", "replace", container.address, "dev", container.name),
-            *("lladdr", mac_of(container.ns, "eth0"), "nud", "permanent"),
-        )
-        lab.router.ip(
-            *("-6", "route", "add", f"{container.address}/128"),
-            *("via", str(lab.plan.link_local(host.number)), "dev", host.router_port),
-        )
 
 
 def _occupy_uplinks(lab: Lab, stack: ExitStack) -> None:

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run the compiled programs of perf/programs/, each on a core and in a container.
+
+They end by themselves when their time is over or this process is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ilax_perf.objects import BUILD
+from lab.netns import CommandError, Namespace
+from lab.wait import until
+
+# A program that nobody ends does so itself, seconds after its start.
+LONGEST = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a program runs.
+
+    Attributes:
+        ns: its network namespace.
+        cpu: its core.
+        urgent: before all others; else `patient` counts.
+        patient: only when nobody else wants the core.
+        cgroup: its cgroup, or None for that of this process.
+    """
+
+    ns: Namespace
+    cpu: int
+    urgent: bool = False
+    patient: bool = False
+    cgroup: Path | None = None
+
+    def prefix(self) -> list[str]:
+        """The start of a command line that runs here."""
+        words = [*self.ns.prefix(), "taskset", "--cpu-list", str(self.cpu)]
+        if self.urgent:
+            words += ["nice", "--adjustment=-20"]
+        elif self.patient:
+            words += ["chrt", "--idle", "0"]
+        return words
+
+
+class Running:
+    """A program that has been started."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(
+        cls, place: Place, argv: Sequence[str], *, keep: Sequence[int] = ()
+    ) -> Iterator[Self]:
+        """Start it; it is ended with the context, unless it has ended before.
+
+        Args:
+            place: where.
+            argv: program and arguments.
+            keep: descriptors that it gets, too.
+        """
+        process = subprocess.Popen(
+            [*place.prefix(), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            process_group=0,
+            pass_fds=keep,
+        )
+        try:
+            if place.cgroup is not None:
+                (place.cgroup / "cgroup.procs").write_text(f"{process.pid}\n")
+            yield cls(process)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+    def output(self, timeout: float) -> str:
+        """What it has said when it has ended.
+
+        Raises:
+            CommandError: it failed.
+        """
+        text, _ = self._process.communicate(timeout=timeout)
+        self._check(text)
+        return text
+
+    def still_runs(self) -> None:
+        """Raise CommandError if it has ended."""
+        if self._process.poll() is not None:
+            text, _ = self._process.communicate()
+            raise CommandError(self._done(text))
+
+    def _check(self, text: str) -> None:
+        if self._process.returncode:
+            raise CommandError(self._done(text))
+
+    def _done(self, text: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(self._process.args, self._process.returncode, text, "")
+
+
+def path(name: str) -> str:
+    """A compiled program of this folder."""
+    return str(BUILD / name)
+
+
+@contextlib.contextmanager
+def server(place: Place, kind: str, port: int) -> Iterator[None]:
+    """Answer requests, "udp" or "tcp", as long as the context lasts."""
+    with Running.start(place, [path("echo"), kind, str(port), str(LONGEST)]) as running:
+        _wait_bound(place.ns, kind, port, running)
+        yield
+
+
+@contextlib.contextmanager
+def sink(place: Place, port: int) -> Iterator[None]:
+    """Read UDP packets and forget them, as long as the context lasts."""
+    with Running.start(place, [path("sink"), str(port), str(LONGEST)]) as running:
+        _wait_bound(place.ns, "udp", port, running)
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a client has seen; times in microseconds, without an answer 200 000.
+
+    Attributes:
+        sent: requests.
+        answered: of these.
+        seconds: that it took.
+        p50: of the times; p99 and p999 likewise.
+    """
+
+    sent: int
+    answered: int
+    seconds: float
+    p50: float
+    p99: float
+    p999: float
+    max: float
+
+
+def ask(
+    place: Place, kind: str, address: str, port: int, seconds: float, rate: int | None = None
+) -> Answers:
+    """Send requests for some seconds.
+
+    Args:
+        place: where the client runs.
+        kind: "udp" or "tcp".
+        address: of the server.
+        port: of the server.
+        seconds: how long.
+        rate: requests in a second (open loop); None = one after the other.
+    """
+    words = [path("ask"), kind, address, str(port), f"{seconds:g}"]
+    words += [str(rate)] if rate else []
+    with Running.start(place, words) as running:
+        answer: dict[str, Any] = json.loads(running.output(seconds + 15))
+    return Answers(**answer)
+
+
+def _wait_bound(ns: Namespace, kind: str, port: int, running: Running) -> None:
+    def bound() -> bool:
+        running.still_runs()
+        with ns.entered():
+            text = Path(f"/proc/thread-self/net/{kind}6").read_text()
+        return f":{port:04X} " in text
+
+    until(bound, f"a socket on port {port} in {ns.name}")
