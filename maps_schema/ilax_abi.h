@@ -251,7 +251,7 @@ enum ilax_reason {
 	ILAX_PASS_OTHER_HOST = 10, /* frame for another station */
 	ILAX_PASS_MANY_TAGS = 11,  /* VLAN tags beyond the two looked behind */
 	ILAX_PASS_HANDOVER =
-		12, /* XDP has charged it and left it to the stack */
+		12, /* XDP has done its part: the stack comes next */
 
 	ILAX_SEND_META = 32,	 /* rewritten, handed on to tc by metadata */
 	ILAX_SEND_XDP = 33,	 /* redirected into a device by XDP */

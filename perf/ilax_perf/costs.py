@@ -144,7 +144,7 @@ def _keys(people: Population, stage: Stage) -> dict[str, Addresses]:
         else people.endpoints(stage.count, stage.delivery)
     )
     return {
-        "known": known,
+        "known": people.shuffled(known),
         "unknown": people.strangers(LOCATOR),
         "foreign": people.strangers(FOREIGN),
     }
@@ -162,9 +162,9 @@ def _measure_stage(
         candidates: dict[str, Callable[[], float]] = {}
         for case in cases:
             if case.base not in candidates:
-                candidates[case.base] = stack.enter_context(_runner(case, None, keys[case.to]))
+                candidates[case.base] = stack.enter_context(runner(case, None, keys[case.to]))
             candidates[case.name] = stack.enter_context(
-                _runner(case, programs[case.program], keys[case.to])
+                runner(case, programs[case.program], keys[case.to])
             )
         result = medians(candidates, settings.runs, settings.turns)
     for base in dict.fromkeys(case.base for case in cases):
@@ -175,7 +175,7 @@ def _measure_stage(
 
 
 @contextlib.contextmanager
-def _runner(case: Case, program: Program | None, keys: Addresses) -> Iterator[Callable[[], float]]:
+def runner(case: Case, program: Program | None, keys: Addresses) -> Iterator[Callable[[], float]]:
     """A call that returns nanoseconds of one run; None stands for the empty program."""
     frame = udp_frame(
         (_NO_MAC, _NO_MAC),

@@ -18,6 +18,7 @@ from ilax_perf import (
     conformance,
     costs,
     isolation,
+    limit_costs,
     rates,
     report,
     streams,
@@ -27,7 +28,7 @@ from ilax_perf.rows import Rows
 from ilax_perf.sampling import Settings, last_cpu
 from lab.cleanup import unwinding_signals
 
-_GROUPS = (costs, bulk, rates, streams, isolation, conformance, tcp_under_limit)
+_GROUPS = (costs, limit_costs, bulk, rates, streams, isolation, conformance, tcp_under_limit)
 # The other groups are measured all the same.
 _EXPECTED = (IlaxError, OSError, RuntimeError, AssertionError, subprocess.SubprocessError)
 

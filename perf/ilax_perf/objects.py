@@ -62,11 +62,15 @@ def own(name: str, *, sizes: Mapping[str, int] | None = None) -> Iterator[Loaded
 
 
 @contextlib.contextmanager
-def shipped() -> Iterator[Loaded]:
-    """All shipped programs over one set of fresh maps of the default sizes."""
+def shipped(*, sizes: Mapping[str, int] | None = None) -> Iterator[Loaded]:
+    """All shipped programs over one set of fresh maps.
+
+    Args:
+        sizes: rows of maps, where they differ from the defaults.
+    """
     programs: dict[str, Program] = {}
     with contextlib.ExitStack() as stack:
-        abi = stack.enter_context(loaded(schema.object_path("abi")))
+        abi = stack.enter_context(loaded(schema.object_path("abi"), sizes=sizes))
         for name in ("ingress", "uplink_ingress", "uplink_egress", "container"):
             part = stack.enter_context(loaded(schema.object_path(name), reuse=abi.maps))
             programs |= part.programs

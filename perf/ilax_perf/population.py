@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import numpy as np
 from numpy.typing import NDArray
 
-from ilax import address_bulk, endpoints, fabric, mappings
+from ilax import address_bulk, endpoints, fabric, mappings, schema
 from ilax.address import Address, Prefix, parse_prefix
 from ilax.bpf import Map
 from ilax.fabric import Fabric
@@ -33,16 +33,27 @@ Addresses = NDArray[np.uint64]
 
 
 class Population:
-    """Fresh tables of the default sizes, and the addresses in them."""
+    """Fresh tables, and the addresses in them.
 
-    def __init__(self, maps: dict[str, Map], seed: int = 1) -> None:
+    Args:
+        most_endpoints, most_mappings: addresses that are made up for them.
+    """
+
+    def __init__(
+        self,
+        maps: dict[str, Map],
+        seed: int = 1,
+        *,
+        most_endpoints: int = MOST_ENDPOINTS,
+        most_mappings: int = MOST_MAPPINGS,
+    ) -> None:
         self.instance = Instance(PinFolder("perf"), maps, ExitStack())
         self._random = np.random.default_rng(seed)
         known = Fabric((SIR_PREFIX,), (LOCATOR,), (BLOCK,))
         fabric.write(self.instance, known)
         self._known = known
-        self._tasks = self.addresses(SIR_PREFIX, MOST_ENDPOINTS)
-        self._remote = self.addresses(SIR_PREFIX, MOST_MAPPINGS)
+        self._tasks = self.addresses(SIR_PREFIX, most_endpoints)
+        self._remote = self.addresses(SIR_PREFIX, most_mappings)
         self._mapped = 0
         self._write_host()
 
@@ -67,8 +78,20 @@ class Population:
         """Wire addresses below a prefix that are no keys of any table."""
         return address_bulk.to_wire(self.addresses(SIR_PREFIX, _STRANGERS), prefix.upper)
 
-    def endpoints(self, count: int, delivery: str) -> Addresses:
-        """Make the first `count` tasks endpoints; returns their wire addresses."""
+    def shuffled(self, table: Addresses) -> Addresses:
+        """In another order than that in which the rows were written.
+
+        A preallocated table gives its rows out in order, so destinations in the
+        order of writing would walk through memory and not jump.
+        """
+        return self._random.permutation(table)
+
+    def endpoints(self, count: int, delivery: str, *, limited: bool = False) -> Addresses:
+        """Make the first `count` tasks endpoints; returns their wire addresses.
+
+        Args:
+            limited: each names the row of `ilax_limits` with its own number.
+        """
         sir = self._tasks[:count]
         wire = address_bulk.to_wire(sir, LOCATOR.upper)
         rows = self.instance.endpoints.new(count)
@@ -76,9 +99,21 @@ class Population:
             rows[field]["prefix"], rows[field]["identifier"] = table[:, 0], table[:, 1]
         rows["ifindex"], rows["mtu"] = LOOPBACK, 1500
         rows["slot"] = np.arange(1, count + 1)
+        if limited:
+            rows["limit"] = rows["slot"]
         rows["delivery"] = endpoints.deliveries()[delivery]
         self.instance.endpoints.put_rows(self._keys(wire), rows)
         return wire
+
+    def limits(self, count: int, rate: float, chunk: int) -> None:
+        """Give the first `count` slots a limit of `rate` bits/s."""
+        table = self.instance.limits
+        rows = table.new(count + 1)
+        shift = schema.enum("ilax_limit_unit")["ILAX_BYTE_COST_SHIFT"]
+        rows["byte_cost"] = round((64 << shift) * 8e9 / rate)
+        rows["burst"] = rows["drop"] = 1_000_000
+        rows["generation"], rows["chunk"] = 1, chunk
+        table.put_rows(np.arange(count + 1, dtype="<u4"), rows)
 
     def mappings(self, count: int) -> Addresses:
         """Map the first `count` remote tasks; returns their SIR addresses."""
