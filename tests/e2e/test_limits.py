@@ -17,28 +17,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from ilax.bpf import possible_cpus
-from ilax.instance import Instance
-from ilax.limit_book import slots_by_cgroup
-from ilax.limit_readings import Counted, counted
-from ilax.tables import index_key
 from lab import operator
 from lab.cgroups import Cgroups, own_cgroups, udp_socket
 from lab.cleanup import PREFIX
 from lab.ilax import environment
-from lab.netns import Namespace
+from lab.limits import BLOCK, Meter, received, send
 from lab.topology import UPLINK, Host, Lab, Plan
 from lab.traces import Traces
-from lab.wait import until
 
 PORT = 4711
-BLOCK = 40
 # The most that a CPU borrows at a time.
 CHUNK_NS = 1 << 14
 
@@ -81,66 +75,6 @@ def task(
     bound = udp_socket(own.top / path, host.ns.path, (str(address), port))
     with bound:
         yield bound
-
-
-class Meter:
-    """Counters of limits, straight from the maps."""
-
-    def __init__(self, host: Host, own: Cgroups) -> None:
-        self.host, self.own = host, own
-
-    def __call__(self, path: str) -> Counted:
-        with Instance.open(self.host.ilax.instance) as instance:
-            return counted(instance, slots_by_cgroup(instance)[self.own.id(path)])
-
-    def judged(self, path: str) -> int:
-        found = self(path)
-        return found.passed_packets + found.dropped_packets
-
-    def until_(self, path: str) -> int:
-        """End of the virtual queue, 1/64 ns."""
-        with Instance.open(self.host.ilax.instance) as instance:
-            slot = slots_by_cgroup(instance)[self.own.id(path)]
-            row: Any = instance.backlogs.get(index_key(slot))
-        return int(row["until"])
-
-
-def send(
-    source: Namespace,
-    target: tuple[object, int],
-    count: int,
-    seen: Callable[[], int],
-    size: int = 200,
-) -> int:
-    """Send packets; each block waits until `seen` has risen by the one before.
-
-    Returns:
-        Nanoseconds from before the first packet to after the last was seen.
-    """
-    address, port = target
-    first = seen()
-    start = time.monotonic_ns()
-    with source.entered():
-        family = socket.AF_INET6 if ":" in str(address) else socket.AF_INET
-        sender = socket.socket(family, socket.SOCK_DGRAM)
-    with sender:
-        sent = 0
-        while sent < count:
-            block = min(BLOCK, count - sent)
-            for _ in range(block):
-                sender.sendto(bytes(size), (str(address), port))
-            sent += block
-            until(lambda: seen() >= first + sent, f"{sent} packets at the limit")  # noqa: B023
-    return time.monotonic_ns() - start
-
-
-def received(bound: socket.socket, count: int) -> int:
-    """Take `count` packets out of a socket, and see that there are no more."""
-    for _ in range(count):
-        bound.recv(65536, socket.MSG_DONTWAIT)
-    with pytest.raises(BlockingIOError):
-        bound.recv(65536, socket.MSG_DONTWAIT)
-    return count
 
 
 # --- one limit -------------------------------------------------------------------

@@ -103,7 +103,10 @@ def test_other_classes_go_on_to_ilax(xdp: Gate) -> None:
     xdp.refuse(EXPEDITED)
     result = xdp.run(frame(BEST_EFFORT, ecn=1))
     assert result.retval == XDP_PASS
-    assert result.data == frame(BEST_EFFORT, ecn=1).replace(WIRE, SIR)
+    # In front of it: the note for tc that the rest is the stack's.
+    magic = schema.enum("ilax_version")["ILAX_ABI_MAGIC"]
+    note = magic.to_bytes(4, "little") + bytes(4)
+    assert result.data == note + frame(BEST_EFFORT, ecn=1).replace(WIRE, SIR)
     assert xdp.counted("ILAX_PASS_HOST") == 1
     assert xdp.classes() == {BEST_EFFORT: (1, 62)}
 

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each way of a packet to a limited container: charged once, marked, tagged."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from lab import operator
+from lab.cgroups import Cgroups, own_cgroups, udp_socket
+from lab.cleanup import PREFIX
+from lab.limits import Meter, received, send
+from lab.netns import Namespace
+from lab.topology import Container, Lab, Plan
+from lab.wait import until
+
+PORT = 4712
+COUNT = 200
+# Linux 6.0; the socket module has no name for it.
+_SO_RCVMARK = 75
+_SO_MARK = 36
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("native", "stack"), ("native", "xdp"), ("off", "stack")],
+    ids=["xdp then tc", "xdp alone", "tc alone"],
+)
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    xdp, delivery = request.param
+    tag = f"{PREFIX}way{xdp[:2]}{delivery[:2]}"
+    with Lab.make(tag, Plan(hosts=2, containers=2)) as made:
+        operator.bring_up(made, operator.Options(xdp=xdp, delivery=delivery))
+        for host in made.hosts:
+            # XDP redirect loses the note that a checksum is still to be filled in.
+            made.router.run("ethtool", "-K", host.router_port, "tx", "off")
+        yield made
+
+
+@pytest.fixture
+def own(lab: Lab) -> Iterator[Cgroups]:
+    ilax = lab.hosts[0].ilax
+    with own_cgroups(lab.tag) as made:
+        made.make("task")
+        ilax("limit", "set", made.name, "--rate", "100gbit")
+        ilax("limit", "set", f"{made.name}/task", "--rate", "100gbit")
+        ilax("endpoint", "set", limited(lab).address, "--cgroup", f"{made.name}/task")
+        try:
+            yield made
+        finally:
+            ilax("endpoint", "set", limited(lab).address, "--cgroup", "none")
+            for path in (f"{made.name}/task", made.name):
+                ilax("limit", "del", path)
+
+
+def limited(lab: Lab) -> Container:
+    return lab.hosts[0].containers[0]
+
+
+def senders(lab: Lab) -> dict[str, Namespace]:
+    return {
+        "another host": lab.hosts[1].containers[0].ns,
+        "the same host": lab.hosts[0].containers[1].ns,
+    }
+
+
+@pytest.mark.parametrize("origin", ["another host", "the same host"])
+def test_charged_once_at_each_level(lab: Lab, own: Cgroups, origin: str) -> None:
+    meter, container = Meter(lab.hosts[0], own), limited(lab)
+    with udp_socket(own.top / "task", container.ns.path, (container.address, PORT)) as bound:
+        send(senders(lab)[origin], (container.address, PORT), COUNT, lambda: meter.judged("task"))
+        received(bound, COUNT)
+    for level in ("task", ""):
+        found = meter(level)
+        assert (found.passed_packets, found.dropped_packets) == (COUNT, 0)
+        # 14 + 40 + 8 + 200 bytes, and 24 around each frame.
+        assert found.passed_bytes == COUNT * (262 + 24)
+
+
+@pytest.mark.parametrize("origin", ["another host", "the same host"])
+def test_what_the_stack_answers_is_charged_once(lab: Lab, own: Cgroups, origin: str) -> None:
+    """Packets whose hops are used up; the answers are the sender's."""
+    meter, container = Meter(lab.hosts[0], own), limited(lab)
+    source = senders(lab)[origin]
+    # Each ilax host and the router between them count as one.
+    hops = {"another host": 3, "the same host": 1}[origin]
+    with source.entered():
+        sender = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    with sender:
+        sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
+        for number in range(20):
+            sender.sendto(bytes(200), (container.address, PORT))
+            until(lambda: meter.judged("task") == number + 1, "one more packet")  # noqa: B023
+    assert meter("").passed_packets == 20
+
+
+@pytest.mark.parametrize("origin", ["another host", "the same host"])
+def test_tags_reach_the_socket(lab: Lab, own: Cgroups, origin: str) -> None:
+    container = limited(lab)
+    redirected = delivery_of(lab) == "xdp" and origin == "another host"
+    lab.hosts[0].ilax(
+        *("limit", "set", f"{own.name}/task", "--rate", "8kbit", "--burst", "4s"),
+        *("--action", "tag", "--mark-at", "0ms", "--tag-mark", "0xa5"),
+    )
+    with udp_socket(own.top / "task", container.ns.path, (container.address, PORT)) as bound:
+        bound.setsockopt(socket.SOL_SOCKET, _SO_RCVMARK, 1)
+        meter = Meter(lab.hosts[0], own)
+        send(senders(lab)[origin], (container.address, PORT), COUNT, lambda: meter.judged("task"))
+        marks = [marks_of(bound.recvmsg(2048, 256)[1]) for _ in range(COUNT)]
+    tagged = meter("task").tagged_packets
+    assert 0 < tagged < COUNT
+    # XDP redirects frames; there is no skb that could carry a mark.
+    assert marks.count(0xA5) == (0 if redirected else tagged)
+    lab.hosts[0].ilax("limit", "set", f"{own.name}/task", "--rate", "100gbit", "--action", "drop")
+
+
+def marks_of(ancillary: list[tuple[int, int, bytes]]) -> int:
+    return next(
+        int.from_bytes(data, "little")
+        for level, kind, data in ancillary
+        if (level, kind) == (socket.SOL_SOCKET, _SO_MARK)
+    )
+
+
+def delivery_of(lab: Lab) -> str:
+    (row,) = [
+        row
+        for row in lab.hosts[0].ilax.json("endpoint", "list")
+        if row["sir"] == limited(lab).address
+    ]
+    return str(row["delivery"])
+
+
+@pytest.mark.parametrize("origin", ["another host", "the same host"])
+def test_tcp_with_ecn_hears_of_it(lab: Lab, own: Cgroups, origin: str) -> None:
+    """Marks instead of losses: the receiver sees each of them."""
+    container, source = limited(lab), senders(lab)[origin]
+    for ns in (container.ns, source):
+        ns.run("sysctl", "-qw", "net.ipv4.tcp_ecn=1", "net.ipv4.tcp_congestion_control=cubic")
+    lab.hosts[0].ilax(
+        *("limit", "set", f"{own.name}/task", "--rate", "200mbit", "--action", "mark"),
+        *("--mark-at", "1ms", "--drop-at", "1s"),
+    )
+    before = ce_packets(container.ns)
+    iperf = ("iperf3", "--port", str(PORT))
+    with container.ns.running(*iperf, "--server", "--one-off") as server:
+        container.ns.wait_listening(PORT)
+        source.run(*iperf, "--client", container.address, "--bytes", "8M", timeout=60)
+        server.wait(timeout=15)
+    found = Meter(lab.hosts[0], own)("task")
+    assert found.dropped_packets == 0
+    assert 0 < found.marked_packets < found.passed_packets
+    assert ce_packets(container.ns) - before == found.marked_packets
+
+
+def ce_packets(ns: Namespace) -> int:
+    """IPv6 packets that a namespace has received with congestion experienced."""
+    lines = dict(line.split() for line in ns.run("cat", "/proc/net/snmp6").stdout.splitlines())
+    return int(lines["Ip6InCEPkts"])
