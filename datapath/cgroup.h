@@ -43,17 +43,22 @@ static __always_inline bool cgroup_has_nearer(hook_ctx *ctx,
 	return false;
 }
 
-/* Length, ECN and transport of any IP packet. */
-static __always_inline bool cgroup_parse(hook_ctx *ctx, struct ilax_packet *pkt)
+/* ECN and transport of any IP packet. Returns whether pkt has IPv6 addresses. */
+static __always_inline bool cgroup_parse(hook_ctx *ctx, struct ilax_packet *pkt,
+					 __u8 *ecn)
 {
 	void *data = hook_data(ctx), *end = hook_data_end(ctx);
 	const struct iphdr *ip4 = data;
 
-	if (ctx->protocol == bpf_htons(ETH_P_IPV6))
-		return parse_ipv6(ctx, pkt, data, end) < 0;
+	if (ctx->protocol == bpf_htons(ETH_P_IPV6)) {
+		if (parse_ipv6(ctx, pkt, data, end) >= 0)
+			return false;
+		*ecn = ecn_of_ipv6(data);
+		return true;
+	}
 	if ((void *)(ip4 + 1) > end)
 		return false;
-	pkt->ecn = ip4->tos & ECN_CE;
+	*ecn = ip4->tos & ECN_CE;
 	pkt->nexthdr = ip4->protocol;
 	return false;
 }
@@ -117,6 +122,7 @@ static __always_inline int ilax_cgroup(hook_ctx *ctx, struct ilax_packet *pkt)
 	const struct ilax_limit *row;
 	struct ilax_limit limit;
 	__u32 charged;
+	__u8 ecn = 0;
 
 	/* What a host sends to itself has not arrived there. */
 	if (!slot || hook_ifindex(ctx) == LOOPBACK_IFINDEX)
@@ -125,13 +131,13 @@ static __always_inline int ilax_cgroup(hook_ctx *ctx, struct ilax_packet *pkt)
 	if (!row || cgroup_has_nearer(ctx, row))
 		return ILAX_PASS_NOT_OURS;
 	limit = *row;
-	if (cgroup_parse(ctx, pkt)) {
+	if (cgroup_parse(ctx, pkt, &ecn)) {
 		charged = cgroup_charged(&pkt->dst);
 		if (charged && !cgroup_leave_out(charged, slot, &limit))
 			return ILAX_PASS_HANDOVER;
 	}
 	hook_wire(ctx, pkt, &charge);
-	charge.markable = ecn_capable(pkt);
+	charge.markable = ecn_capable(ecn);
 	if (!limit_police(slot, &limit, &charge))
 		return ILAX_DROP_LIMIT;
 	if (charge.ce)

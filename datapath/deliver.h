@@ -16,12 +16,15 @@ static __always_inline int deliver_police(hook_ctx *ctx,
 {
 	struct ilax_charge charge = {};
 	const struct ilax_limit *limit;
+	const struct ipv6hdr *ip6;
 
 	limit = bpf_map_lookup_elem(&ilax_limits, &slot);
 	if (!limit)
 		return ILAX_CONTINUE;
 	hook_wire(ctx, pkt, &charge);
-	charge.markable = ecn_capable(pkt);
+	/* Read here and not by parse(): most packets have no limit. */
+	ip6 = rewrite_at(ctx, pkt);
+	charge.markable = ip6 && ecn_capable(ecn_of_ipv6(ip6));
 	if (!limit_police(slot, limit, &charge))
 		return ILAX_DROP_LIMIT;
 	if (charge.ce)

@@ -13,7 +13,6 @@ static __always_inline int parse_ipv6(hook_ctx *ctx, struct ilax_packet *pkt,
 				      void *cursor, void *end)
 {
 	struct ipv6hdr *ip6 = cursor;
-	__u16 first;
 
 	if ((void *)(ip6 + 1) > end) {
 		pkt->len = hook_full_len(ctx);
@@ -21,12 +20,10 @@ static __always_inline int parse_ipv6(hook_ctx *ctx, struct ilax_packet *pkt,
 			return ILAX_PASS_MALFORMED;
 		return ILAX_PASS_NOT_LINEAR;
 	}
-	first = bpf_ntohs(*(const __be16 *)ip6);
-	if (first >> 12 != 6) {
+	if (ip6->version != 6) {
 		pkt->len = hook_full_len(ctx);
 		return ILAX_PASS_MALFORMED;
 	}
-	pkt->ecn = first >> ECN_SHIFT & ECN_CE;
 	pkt->nexthdr = ip6->nexthdr;
 	pkt->hop_limit = ip6->hop_limit;
 	addr_load(&pkt->src, &ip6->saddr);

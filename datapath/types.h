@@ -42,7 +42,6 @@ struct ilax_packet {
 	__u8 nexthdr;	 /* of the fixed header */
 	__u8 hop_limit;
 	__u8 tags; /* VLAN tags inside the frame, 0..VLAN_MAX_TAGS */
-	__u8 ecn;  /* the two bits of RFC 3168 */
 };
 
 /*
@@ -88,9 +87,15 @@ static __always_inline bool addr_is_unspecified(const struct ilax_addr *a)
 }
 
 /* Asks for marks, and has none yet. */
-static __always_inline bool ecn_capable(const struct ilax_packet *pkt)
+static __always_inline bool ecn_capable(__u8 ecn)
 {
-	return pkt->ecn == ECN_ECT_0 || pkt->ecn == ECN_ECT_1;
+	return ecn == ECN_ECT_0 || ecn == ECN_ECT_1;
+}
+
+/* The bits of RFC 3168 in the first 16 of an IPv6 header. */
+static __always_inline __u8 ecn_of_ipv6(const void *header)
+{
+	return bpf_ntohs(*(const __be16 *)header) >> ECN_SHIFT & ECN_CE;
 }
 
 #endif /* ILAX_TYPES_H */
