@@ -70,9 +70,8 @@ def figure(bench: Bench) -> Figure | None:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.set_xlabel("response time of the victim that 99 of 100 requests keep, µs   (left is good)")
-    for load, (marker, text) in _LOADS.items():
+    for marker, text in _LOADS.values():
         axes.plot([], [], marker, color=FAINT, markersize=7, label=text, markeredgecolor="white")
-        del load
     fig.legend(
         loc="upper left", bbox_to_anchor=(0.012, 1 - 1.12 / height), ncols=4, frameon=False,
         fontsize=9, handletextpad=0.2, columnspacing=1.4,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from datapath import packets as p
 from datapath import plan
-from datapath.plan import CBIT, LIMITS, PLAN
+from datapath.plan import CBIT, LIMITS
 from datapath.row import BY_STACK, BY_XDP, TO_STACK, Row, arrives, sends
 from model import Hook
 
@@ -128,7 +128,6 @@ def unlimited_directions() -> list[Row]:
     return sends(
         "a limited task sends without limit",
         p.tcp(src=p.TASK), CBIT.name(plan.FAR_TASK), "SEND_FORWARD", CBIT.there(plan.FAR_TASK),
-        tables=replace(PLAN, limits=LIMITS),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ struct timed_arrival {
 	__u32 target; /* index of timed_targets */
 };
 
-/* Where this CPU is in the list; a list of a CPU is `next` up to `end`. */
+/* Where this CPU is in the list, and its clock. */
 struct timed_cursor {
 	__u64 time;
 	__u32 ticks;
