@@ -15,6 +15,7 @@ from pathlib import Path
 from ilax.errors import IlaxError
 from ilax_perf import (
     bulk,
+    commands,
     conformance,
     costs,
     isolation,
@@ -28,7 +29,17 @@ from ilax_perf.rows import Rows
 from ilax_perf.sampling import Settings, last_cpu
 from lab.cleanup import unwinding_signals
 
-_GROUPS = (costs, limit_costs, bulk, rates, streams, isolation, conformance, tcp_under_limit)
+_GROUPS = (
+    costs,
+    limit_costs,
+    bulk,
+    commands,
+    rates,
+    streams,
+    isolation,
+    conformance,
+    tcp_under_limit,
+)
 # The other groups are measured all the same.
 _EXPECTED = (IlaxError, OSError, RuntimeError, AssertionError, subprocess.SubprocessError)
 

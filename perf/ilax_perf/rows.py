@@ -110,6 +110,7 @@ TARGETS = {
         Target("cost.limit_hot", at_most=15),
         Target("cost.limit_1m", at_most=60),
         Target("load.mappings_1m", at_most=1.5),
+        Target("cli.status_wall", at_most=0.15),
         Target("tcp.two_hosts", at_least=1.0),
         Target("isolation.p99.xdp", ratio_at_most=4),
         Target("isolation.worse_than_xdp.none", value_at_least=2.5),
