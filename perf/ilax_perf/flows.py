@@ -17,11 +17,14 @@ from ilax.instance import Instance
 from ilax.tables import index_key
 from ilax_perf.objects import Loaded, total
 from ilax_perf.sites import REMOTE_SENDER, Count, Site
+from lab.cgroups import own_cgroups
 from lab.netns import Namespace
 from lab.topology import UPLINK
 
 _TAG = "ilxperf"
 _REMOTE_LOCATOR = parse_prefix("2001:db8:42:2::/64")
+# Bits a second: one in some thousand packets of a core passes.
+_MEAN_LIMIT = 1_000_000
 
 
 def _nothing() -> None:
@@ -126,10 +129,13 @@ def bare_tc(stack: ExitStack) -> list[Flow]:
 
 def ilax_xdp(stack: ExitStack) -> list[Flow]:
     """An instance with XDP and one container for each way of delivery."""
-    site = stack.enter_context(Site.make(f"{_TAG}i", containers=3))
-    site.bring_up("stack", "xdp", "xdp", xdp="native")
+    site = stack.enter_context(Site.make(f"{_TAG}i", containers=4))
+    site.bring_up("stack", "xdp", "xdp", "stack", xdp="native")
     instance = stack.enter_context(Instance.open(site.host.ilax.instance))
-    to_stack, to_xdp, to_both = site.lab.containers
+    to_stack, to_xdp, to_both, limited = site.lab.containers
+    folder = stack.enter_context(own_cgroups(site.lab.tag)).top
+    site.host.ilax("limit", "set", folder, "--rate", _MEAN_LIMIT)
+    site.host.ilax("endpoint", "set", limited.address, "--cgroup", folder)
     return [
         _inbound(site, "rate.stack_delivery_xdp", _wire(instance, to_stack.sir),
                  site.sink(to_stack.ns, "eth0")),
@@ -138,7 +144,9 @@ def ilax_xdp(stack: ExitStack) -> list[Flow]:
         _inbound(site, "rate.xdp_delivery_to_stack", _wire(instance, to_both.sir),
                  site.sink(to_both.ns, "eth0")),
         _inbound(site, "rate.drop_unknown", _wire(instance, REMOTE_SENDER),
-                 _dropped(instance)),
+                 _dropped(instance, "ILAX_DROP_UNKNOWN_IDENTIFIER")),
+        _inbound(site, "rate.drop_limit", _wire(instance, limited.sir),
+                 _dropped(instance, "ILAX_DROP_LIMIT")),
     ]  # fmt: skip
 
 
@@ -165,9 +173,9 @@ def _wire(instance: Instance, sir: IPv6Address) -> IPv6Address:
     return IPv6Address(fabric.read(instance).to_wire(Address.from_bytes(sir.packed)).packed)
 
 
-def _dropped(instance: Instance) -> Count:
+def _dropped(instance: Instance, name: str) -> Count:
     hook = schema.enum("ilax_hook")["ILAX_HOOK_XDP_INGRESS"]
-    reason = schema.enum("ilax_reason")["ILAX_DROP_UNKNOWN_IDENTIFIER"]
+    reason = schema.enum("ilax_reason")[name]
     return lambda: int(counters.totals(instance)[hook, reason])
 
 
@@ -195,6 +203,7 @@ SITES: Mapping[Callable[[ExitStack], list[Flow]], tuple[str, ...]] = {
     ilax_xdp: (
         *("rate.stack_delivery_xdp", "rate.xdp_delivery"),
         *("rate.xdp_delivery_to_stack", "rate.drop_unknown"),
+        "rate.drop_limit",
     ),
     ilax: ("rate.stack_delivery", "rate.forward", "rate.forward_gateway"),
 }

@@ -34,6 +34,7 @@ _COMPARED: dict[str, str | None] = {
     "rate.bare_drop": None,
     "rate.bare_lookup_drop": "rate.bare_drop",
     "rate.drop_unknown": "rate.bare_drop",
+    "rate.drop_limit": "rate.bare_drop",
     "rate.kernel_route_out": None,
     "rate.forward": "rate.kernel_route_out",
     "rate.forward_gateway": "rate.kernel_route_out",
