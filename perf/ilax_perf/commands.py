@@ -24,7 +24,6 @@ from lab.topology import Host, Lab, Plan
 _PYTHON = "cli.python_wall"
 _STATUS = "cli.status_wall"
 
-
 # Each may be repeated as often as one likes.
 _COMMANDS: Mapping[str, Callable[[Lab, Host], list[object]]] = {
     "cli.version_wall": lambda lab, host: ["version"],

@@ -128,7 +128,7 @@ def bare_tc(stack: ExitStack) -> list[Flow]:
 
 
 def ilax_xdp(stack: ExitStack) -> list[Flow]:
-    """An instance with XDP and one container for each way of delivery."""
+    """An instance with XDP: a container for each way of delivery, and one with a limit."""
     site = stack.enter_context(Site.make(f"{_TAG}i", containers=4))
     site.bring_up("stack", "xdp", "xdp", "stack", xdp="native")
     instance = stack.enter_context(Instance.open(site.host.ilax.instance))
