@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ilax import netlink, pins
+from ilax import netlink
 from ilax.cli import cli
 from ilax.errors import IlaxError
+from lab.cleanup import owned, unwinding_signals
 
 SIR_PREFIX = "2001:db8:5a5a:1::/64"
 LOCATOR = "2001:db8:42:7::/64"
 OTHER_LOCATOR = "2001:db8:42:8::/64"
 BLOCK = "2001:db8:42::/48"
 UPLINK = "up0"
-NAME = "ilxunit"
+TAG = "ilxunit"  # see `lab.cleanup.PREFIX`
+CONTAINER = f"{TAG}-c"
 
 
 def sir(number: int) -> str:
@@ -62,25 +64,28 @@ def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _session() -> Iterator[None]:
+    """A signal ends the tests like an error, so that nothing stays behind."""
+    with unwinding_signals():
+        yield
+
+
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    """Namespaces and an uplink; this process is inside of the host's namespace."""
-    host, container = NAME, f"{NAME}c"
-    made = Lab(NAME, host, container)
-    try:
-        for name in (host, container):
+    """Namespaces and an uplink; this process is inside of the host's namespace.
+
+    What a run that was killed has left of them is removed first.
+    """
+    host = f"{TAG}-h"
+    with owned(TAG):
+        for name in (host, CONTAINER):
             _ip("netns", "add", name)
-        _ip("link", "add", UPLINK, "netns", host, "type", "veth", "peer", "far", "netns", container)
+        _ip("link", "add", UPLINK, "netns", host, "type", "veth", "peer", "far", "netns", CONTAINER)
         _ip("-n", host, "link", "set", UPLINK, "up")
-        _ip("-n", container, "link", "set", "far", "up")
+        _ip("-n", CONTAINER, "link", "set", "far", "up")
         with Path(f"/run/netns/{host}").open() as namespace, netlink.inside(namespace.fileno()):
-            yield made
-    finally:
-        for name in (host, container):
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
-        folder = pins.PinFolder(NAME)
-        with folder.lock():
-            folder.remove()
+            yield Lab(f"{TAG}-i", host, CONTAINER)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 
 from ilax.pins import PinFolder
 
-from .conftest import BLOCK, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, sir
+from .conftest import BLOCK, CONTAINER, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, sir
 
 USAGE, NOT_FOUND, CONFLICT, SYSTEM_CALL, FULL = 2, 3, 4, 7, 8
 OTHER = 1
@@ -47,8 +47,8 @@ ARGUMENTS: list[tuple[int, list[str | bytes]]] = [
     (USAGE, ["nonsense"]),
     (USAGE, ["mapping", "nonsense"]),
     (USAGE, ["endpoint", "add"]),
-    (USAGE, ["endpoint", "add", b"\xff", "--netns", "ilxunitc"]),
-    (USAGE, ["endpoint", "add", "fe80::1%lo", "--netns", "ilxunitc"]),
+    (USAGE, ["endpoint", "add", b"\xff", "--netns", CONTAINER]),
+    (USAGE, ["endpoint", "add", "fe80::1%lo", "--netns", CONTAINER]),
     (NOT_FOUND, ["endpoint", "add", sir(5), "--netns", ""]),
     (NOT_FOUND, ["endpoint", "add", sir(5), "--netns", b"\xff"]),
     (NOT_FOUND, ["endpoint", "add", sir(5), "--netns", "0"]),
@@ -57,14 +57,14 @@ ARGUMENTS: list[tuple[int, list[str | bytes]]] = [
     (NOT_FOUND, ["endpoint", "add", sir(5), "--netns", "/etc/passwd"]),
     (NOT_FOUND, ["endpoint", "add", sir(5), "--netns", "/proc/self/ns/pid"]),
     (USAGE, ["endpoint", "add", sir(5), "--netns", "/proc/self/ns/net"]),
-    (USAGE, ["endpoint", "add", sir(5), "--netns", "ilxunitc", "--device", ""]),
-    (USAGE, ["endpoint", "add", sir(5), "--netns", "ilxunitc", "--device", "e%d"]),
-    (USAGE, ["endpoint", "add", sir(5), "--netns", "ilxunitc", "--device", ".."]),
-    (USAGE, ["endpoint", "add", sir(5), "--netns", "ilxunitc", "--device", "a/b"]),
-    (USAGE, ["endpoint", "add", sir(5), "--netns", "ilxunitc", "--device", b"\xff"]),
-    (SYSTEM_CALL, ["endpoint", "add", sir(5), "--netns", "ilxunitc", "--device", "lo"]),
-    (USAGE, ["endpoint", "add", sir(5), "--netns", "ilxunitc", "--mtu", "1279"]),
-    (USAGE, ["endpoint", "add", sir(5), "--netns", "ilxunitc", "--delivery", "pigeon"]),
+    (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--device", ""]),
+    (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--device", "e%d"]),
+    (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--device", ".."]),
+    (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--device", "a/b"]),
+    (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--device", b"\xff"]),
+    (SYSTEM_CALL, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--device", "lo"]),
+    (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--mtu", "1279"]),
+    (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--delivery", "pigeon"]),
     (USAGE, ["endpoint", "show", "::"]),
     (NOT_FOUND, ["endpoint", "show", sir(5)]),
     (NOT_FOUND, ["endpoint", "del", sir(5)]),

@@ -14,7 +14,7 @@ from ilax import schema
 from ilax.cli import cli
 from ilax.instance import Instance
 
-from .conftest import BLOCK, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, sir
+from .conftest import BLOCK, CONTAINER, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, sir
 
 USAGE, NOT_FOUND, CONFLICT, FULL = 2, 3, 4, 8
 
@@ -126,16 +126,16 @@ def test_endpoints_come_and_go(running: Lab) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (["zz", "--netns", "ilxunitc"], USAGE),
-        (["2001:db8:5a5a:1:2000::1:0", "--netns", "ilxunitc"], USAGE),
-        (["2001:db8:5a5a:1::5", "--netns", "ilxunitc"], USAGE),
-        (["2001:db8:5a5a:1:3000::5", "--netns", "ilxunitc"], USAGE),
-        (["2001:db8:9::5", "--netns", "ilxunitc"], USAGE),
+        (["zz", "--netns", CONTAINER], USAGE),
+        (["2001:db8:5a5a:1:2000::1:0", "--netns", CONTAINER], USAGE),
+        (["2001:db8:5a5a:1::5", "--netns", CONTAINER], USAGE),
+        (["2001:db8:5a5a:1:3000::5", "--netns", CONTAINER], USAGE),
+        (["2001:db8:9::5", "--netns", CONTAINER], USAGE),
         ([sir(5), "--netns", "ilx_no_such"], NOT_FOUND),
         ([sir(5)], USAGE),
-        ([sir(5), "--netns", "ilxunitc", "--host"], USAGE),
-        ([sir(5), "--netns", "ilxunitc", "--device", "a-name-that-is-too-long"], USAGE),
-        ([sir(5), "--netns", "ilxunitc", "--device", "far"], 7),
+        ([sir(5), "--netns", CONTAINER, "--host"], USAGE),
+        ([sir(5), "--netns", CONTAINER, "--device", "a-name-that-is-too-long"], USAGE),
+        ([sir(5), "--netns", CONTAINER, "--device", "far"], 7),
     ],
     ids=["malformed", "last 16 bits zero", "type 0", "C-bit set", "other prefix", "no namespace",
          "neither", "both", "bad device name", "device name taken"],
