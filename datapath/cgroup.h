@@ -121,6 +121,7 @@ static __always_inline int ilax_cgroup(hook_ctx *ctx, struct ilax_packet *pkt)
 	struct ilax_charge charge = {};
 	const struct ilax_limit *row;
 	struct ilax_limit limit;
+	struct ilax_chunk *chunk;
 	__u32 charged;
 	__u8 ecn = 0;
 
@@ -128,7 +129,8 @@ static __always_inline int ilax_cgroup(hook_ctx *ctx, struct ilax_packet *pkt)
 	if (!slot || hook_ifindex(ctx) == LOOPBACK_IFINDEX)
 		return ILAX_PASS_NOT_OURS;
 	row = bpf_map_lookup_elem(&ilax_limits, &slot);
-	if (!row || cgroup_has_nearer(ctx, row))
+	chunk = limit_chunk(slot);
+	if (!row || !chunk || cgroup_has_nearer(ctx, row))
 		return ILAX_PASS_NOT_OURS;
 	limit = *row;
 	if (cgroup_parse(ctx, pkt, &ecn)) {
@@ -138,7 +140,7 @@ static __always_inline int ilax_cgroup(hook_ctx *ctx, struct ilax_packet *pkt)
 	}
 	hook_wire(ctx, pkt, &charge);
 	charge.markable = ecn_capable(ecn);
-	if (!limit_police(slot, &limit, &charge))
+	if (!limit_police(slot, &limit, chunk, &charge))
 		return ILAX_DROP_LIMIT;
 	if (charge.ce)
 		hook_set_ce(ctx);

@@ -79,6 +79,14 @@ static __always_inline void limit_repay(__u32 slot, __s64 time)
 		__sync_fetch_and_add(&backlog->until, -time);
 }
 
+/* Where this CPU may hold time of a limit, or of another one. */
+static __always_inline struct ilax_chunk *limit_chunk(__u32 slot)
+{
+	__u32 index = slot & (ILAX_CHUNK_ROWS - 1);
+
+	return bpf_map_lookup_elem(&ilax_chunks, &index);
+}
+
 static __always_inline bool limit_owns(const struct ilax_chunk *chunk,
 				       __u32 slot,
 				       const struct ilax_limit *limit)
@@ -250,16 +258,12 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 /* One level. */
 static __always_inline int limit_level(__u32 slot,
 				       const struct ilax_limit *limit,
+				       struct ilax_chunk *chunk,
 				       struct ilax_charge *charge)
 {
 	__u64 cost = limit_cost(limit, charge->bytes, charge->packets);
-	__u32 index = slot & (ILAX_CHUNK_ROWS - 1);
-	struct ilax_chunk *chunk;
 
 	if (!cost)
-		return LIMIT_WITHIN;
-	chunk = bpf_map_lookup_elem(&ilax_chunks, &index);
-	if (!chunk)
 		return LIMIT_WITHIN;
 	if (limit_owns(chunk, slot, limit) && chunk->left >= (__s64)cost) {
 		chunk->left -= cost;
@@ -271,14 +275,12 @@ static __always_inline int limit_level(__u32 slot,
 /* Undo what limit_level() charged. */
 static __always_inline void limit_undo(__u32 slot,
 				       const struct ilax_limit *limit,
+				       struct ilax_chunk *chunk,
 				       const struct ilax_charge *charge)
 {
 	__u64 cost = limit_cost(limit, charge->bytes, charge->packets);
-	__u32 index = slot & (ILAX_CHUNK_ROWS - 1);
-	struct ilax_chunk *chunk;
 
-	chunk = bpf_map_lookup_elem(&ilax_chunks, &index);
-	if (cost && chunk && limit_owns(chunk, slot, limit))
+	if (cost && limit_owns(chunk, slot, limit))
 		chunk->left += cost;
 	else if (cost)
 		limit_repay(slot, cost);
@@ -305,14 +307,13 @@ static __always_inline int limit_outcome(const struct ilax_limit *limit,
 /* By whom the packet was charged counts it, too: this CPU alone, or all. */
 static __always_inline void limit_count(__u32 slot,
 					const struct ilax_limit *limit,
+					struct ilax_chunk *chunk,
 					const struct ilax_charge *charge,
 					int outcome)
 {
-	__u32 index = slot & (ILAX_CHUNK_ROWS - 1);
 	__u64 packets = charge->packets, bytes = charge->bytes;
 	struct ilax_backlog *backlog;
 	struct ilax_policed *here;
-	struct ilax_chunk *chunk;
 	bool drop, mark, tag;
 
 	outcome &= ~LIMIT_UNCHARGED;
@@ -320,8 +321,7 @@ static __always_inline void limit_count(__u32 slot,
 	tag = outcome == LIMIT_TAGGED;
 	mark = (outcome == LIMIT_MARKED || outcome == LIMIT_WOULD_MARK) &&
 	       charge->markable;
-	chunk = bpf_map_lookup_elem(&ilax_chunks, &index);
-	if (chunk && limit_owns(chunk, slot, limit)) {
+	if (limit_owns(chunk, slot, limit)) {
 		here = &chunk->policed;
 		if (drop) {
 			here->dropped_packets += packets;
@@ -378,11 +378,12 @@ static __always_inline void limit_note(const struct ilax_limit *limit,
 /* Charge one limit. Returns its enum limit_outcome. */
 static __always_inline int limit_charge(__u32 slot,
 					const struct ilax_limit *limit,
+					struct ilax_chunk *chunk,
 					struct ilax_charge *charge)
 {
-	int outcome;
+	int level = limit_level(slot, limit, chunk, charge);
+	int outcome = limit_outcome(limit, level);
 
-	outcome = limit_outcome(limit, limit_level(slot, limit, charge));
 	limit_note(limit, charge, outcome);
 	return outcome;
 }
@@ -390,34 +391,37 @@ static __always_inline int limit_charge(__u32 slot,
 /* The end of it: count what all levels let pass, or take the charge back. */
 static __always_inline void limit_settle(__u32 slot,
 					 const struct ilax_limit *limit,
+					 struct ilax_chunk *chunk,
 					 const struct ilax_charge *charge,
 					 int outcome, bool pass)
 {
 	if (pass || outcome == LIMIT_REFUSED)
-		limit_count(slot, limit, charge, outcome);
+		limit_count(slot, limit, chunk, charge, outcome);
 	else if (!(outcome & LIMIT_UNCHARGED))
-		limit_undo(slot, limit, charge);
+		limit_undo(slot, limit, chunk, charge);
 }
 
 /* Both for a parent; global, so that the verifier looks at them once. */
 __noinline int ilax_limit_charge(__u32 slot, struct ilax_charge *charge)
 {
+	struct ilax_chunk *chunk = limit_chunk(slot);
 	const struct ilax_limit *limit;
 
 	limit = bpf_map_lookup_elem(&ilax_limits, &slot);
-	if (!limit || !charge)
+	if (!limit || !chunk || !charge)
 		return LIMIT_PASSED;
-	return limit_charge(slot, limit, charge);
+	return limit_charge(slot, limit, chunk, charge);
 }
 
 __noinline int ilax_limit_settle(__u32 slot, const struct ilax_charge *charge,
 				 int outcome, bool pass)
 {
+	struct ilax_chunk *chunk = limit_chunk(slot);
 	const struct ilax_limit *limit;
 
 	limit = bpf_map_lookup_elem(&ilax_limits, &slot);
-	if (limit && charge)
-		limit_settle(slot, limit, charge, outcome, pass);
+	if (limit && chunk && charge)
+		limit_settle(slot, limit, chunk, charge, outcome, pass);
 	return 0;
 }
 
@@ -447,20 +451,21 @@ static __noinline bool limit_parents(const struct ilax_limit *leaf,
  */
 static __always_inline bool limit_police(__u32 slot,
 					 const struct ilax_limit *limit,
+					 struct ilax_chunk *chunk,
 					 struct ilax_charge *charge)
 {
 	bool pass = true;
 	int outcome;
 
-	outcome = limit_charge(slot, limit, charge);
+	outcome = limit_charge(slot, limit, chunk, charge);
 	if (outcome == LIMIT_REFUSED)
 		pass = false;
 	else if (limit->parents[0])
 		pass = limit_parents(limit, charge);
-	limit_settle(slot, limit, charge, outcome, pass);
+	limit_settle(slot, limit, chunk, charge, outcome, pass);
 	/* The loss is this limit's, whoever above it refused. */
 	if (!pass && outcome != LIMIT_REFUSED)
-		limit_count(slot, limit, charge, LIMIT_REFUSED);
+		limit_count(slot, limit, chunk, charge, LIMIT_REFUSED);
 	return pass;
 }
 
