@@ -120,9 +120,7 @@ def _costs(bench: Bench, group: _Group) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def _panel(
-    axes: Axes, group: _Group, seen: dict[str, float], bench: Bench, edge: float
-) -> None:
+def _panel(axes: Axes, group: _Group, seen: dict[str, float], bench: Bench, edge: float) -> None:
     for y, (name, cost) in enumerate(seen.items()):
         colour = OURS if name in _OURS else PEERS
         axes.barh(y, cost, 0.68, color=colour, zorder=2)
@@ -143,5 +141,3 @@ def _panel(
             edge, len(seen) - 0.42, f"{group.limit[1]}: {cost:.0f}", color=OPEN, size=8.5,
             ha="right", va="bottom",
         )  # fmt: skip
-
-

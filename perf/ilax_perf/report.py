@@ -13,6 +13,7 @@ from ilax_perf.rows import TARGETS, Row, Rows
 # Version of the format that perf/README.md describes. It changes when what a reader
 # knows would no longer hold; new members do not change it.
 SCHEMA = 1
+_MEMBERS = {"name", "value", "unit", "better", "of", "ratio", "samples"}
 
 
 def content(about: Mapping[str, Any], rows: Rows) -> dict[str, Any]:
@@ -79,6 +80,9 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path} has schema {whole.get('schema', 'none')}, this program reads {SCHEMA}; "
             "measure again, or use the ilax-perf that wrote it"
         )
+    for number, row in enumerate(whole["rows"]):
+        if not (isinstance(row, dict) and row.keys() >= _MEMBERS and row["samples"]):
+            raise ResultError(f"{path}: row {number} is none, or lacks one of {sorted(_MEMBERS)}")
     return whole
 
 

@@ -60,7 +60,8 @@ class Median(float):
 
     def _with(self, other: float, act: Callable[[float, float], float]) -> Median:
         if isinstance(other, Median):
-            return Median(map(act, self.samples, other.samples))
+            pairs = zip(self.samples, other.samples, strict=True)
+            return Median(act(*pair) for pair in pairs)
         return Median(act(sample, other) for sample in self.samples)
 
 

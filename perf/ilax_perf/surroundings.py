@@ -95,14 +95,11 @@ def _read(path: Path) -> str | None:
 
 def _hz() -> int | None:
     """Ticks of the kernel's clock in a second: programs cannot ask for it."""
-    sources = (
-        lambda: gzip.decompress(Path("/proc/config.gz").read_bytes()).decode(),
-        lambda: Path(f"/boot/config-{platform.release()}").read_text(),
-    )
-    for source in sources:
+    for path in (Path("/proc/config.gz"), Path(f"/boot/config-{platform.release()}")):
         with contextlib.suppress(OSError):
-            found = re.search(r"^CONFIG_HZ=(\d+)$", source(), re.MULTILINE)
-            if found:
+            raw = path.read_bytes()
+            text = gzip.decompress(raw) if path.suffix == ".gz" else raw
+            if found := re.search(rb"^CONFIG_HZ=(\d+)$", text, re.MULTILINE):
                 return int(found[1])
     return None
 
