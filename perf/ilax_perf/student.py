@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 # Points of the integration; the integrand is smooth, and half of them would do.
-_POINTS = 96
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(96)
 
 
 def two_sided(t: float, freedom: float) -> float:
@@ -23,9 +23,8 @@ def two_sided(t: float, freedom: float) -> float:
         freedom: degrees of freedom, 1 or more; need not be a whole number.
     """
     start = math.atan(abs(t) / math.sqrt(freedom))
-    nodes, weights = np.polynomial.legendre.leggauss(_POINTS)
     half = (math.pi / 2 - start) / 2
     # cos(pi/2 - v) = sin(v): no cancellation near the end.
-    tail = half * float(np.dot(weights, np.sin(half * (nodes + 1)) ** (freedom - 1)))
+    tail = half * float(np.dot(_WEIGHTS, np.sin(half * (_NODES + 1)) ** (freedom - 1)))
     scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
     return min(1.0, 2 * tail * scale / math.sqrt(math.pi))
