@@ -31,7 +31,7 @@ def figure(bench: Bench) -> Figure | None:
     if not lines:
         return None
     fig = page(9.5, 5.8)
-    axes = fig.add_axes((0.085, 0.17, 0.87, 0.43))
+    axes = fig.add_axes((0.085, 0.17, 0.87, 0.5))
     top = max(max(line.values()) for line in lines.values())
     for number, (name, line) in enumerate(lines.items()):
         axes.plot(
@@ -47,7 +47,7 @@ def figure(bench: Bench) -> Figure | None:
     axes.set_xscale("log")
     axes.set_xticks(list(_TICKS), list(_TICKS.values()))
     axes.minorticks_off()
-    axes.set_xlim(0.6, 2.2e6)
+    axes.set_xlim(0.4, 2.2e6)
     axes.set_ylim(-0.07 * top, top * 1.15)
     axes.grid(axis="y")
     axes.set_xlabel("rows of the table, each as likely as the others")

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ilax_perf import report
-from ilax_perf.scale_model import CONSTANTS, Assumptions, Model, Table
+from ilax_perf.scale_assumptions import CONSTANTS, Assumptions
+from ilax_perf.scale_model import Model, Table
 
 _ROOT = Path(__file__).resolve().parents[2]
 _BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n).*?(<!-- end of numbers -->)", re.DOTALL)

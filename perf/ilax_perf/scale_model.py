@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of docs/scale.md: assumptions, measured rows, and what follows from both.
+"""The numbers of docs/scale.md: what follows from assumptions and measured rows.
 
 Pure arithmetic. Every table is a list of rows of text; `scale` puts them into the page.
 """
@@ -7,81 +7,15 @@ Pure arithmetic. Every table is a list of rows of text; `scale` puts them into t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
+from ilax import schema
+from ilax_perf.quantities import IN_UNITS, duration, percent, rate, short, size
+from ilax_perf.scale_assumptions import CONSTANTS, Assumptions
+
 Table = list[tuple[str, ...]]
-
-
-def _assumed(value: float, unit: str, why: str) -> Any:
-    return field(default=value, metadata={"unit": unit, "why": why})
-
-
-@dataclass(frozen=True)
-class Assumptions:
-    """What nobody has measured here; `ilax-perf scale --set NAME=VALUE` changes it."""
-
-    hosts: float = _assumed(1e5, "", "the question")
-    tasks: float = _assumed(1e7, "", "the question")
-    lifetime: float = _assumed(3600, "s", "mean life of a task: a mix of services and batch jobs")
-    moves: float = _assumed(0.1, "", "moves of a task in its life")
-    peers: float = _assumed(200, "", "other tasks that a task talks to within a lifetime")
-    limited: float = _assumed(1, "", "limits for each task")
-    cpus: float = _assumed(64, "", "of a host; per-CPU tables grow with them")
-    memory: float = _assumed(256 * 2**30, "B", "of a host")
-    memory_share: float = _assumed(0.005, "", "of a host's memory that may go into tables")
-    core_share: float = _assumed(0.01, "", "of one core that may go into updates")
-    entry: float = _assumed(64, "B", "of one update on the wire, with what is around it")
-    relays: float = _assumed(100, "", "machines that spread updates")
-    relay_rate: float = _assumed(10e9, "bit/s", "that one of them may send")
-    batch: float = _assumed(0.01, "s", "for which a host collects updates before it writes them")
-    network: float = _assumed(0.005, "s", "for an update from its origin to a relay and to a host")
-    wave: float = _assumed(0.01, "", "of all tasks that move at once: a row of racks fails")
-    patience: float = _assumed(1.0, "s", "that a moved task may be out of reach")
-    cold: float = _assumed(60.0, "s", "that a host may take to load its mappings after a reboot")
-    scrape: float = _assumed(15, "s", "between two readings of the counters")
-    series: float = _assumed(1e7, "", "time series that a monitoring system holds at ease")
-    series_each_task: float = _assumed(4, "", "packets and bytes, each received and sent")
-    series_each_limit: float = _assumed(6, "", "packets and bytes, passed, marked and dropped")
-    series_each_host: float = _assumed(60, "", "hooks and reasons that occur")
-
-    @property
-    def tasks_each_host(self) -> float:
-        """Endpoints of one host."""
-        return self.tasks / self.hosts
-
-    @property
-    def active(self) -> float:
-        """Mappings that a host needs for what its tasks talk to, at most."""
-        return min(self.tasks, self.tasks_each_host * self.peers)
-
-    @property
-    def changes(self) -> float:
-        """Births, deaths and moves in the whole fleet, each second."""
-        return self.tasks * (2 + self.moves) / self.lifetime
-
-
-# Rows of bench.json that the model stands on, and what they are to it.
-CONSTANTS: Mapping[str, str] = {
-    "memory.mapping_1m": "kernel memory of a mapping",
-    "memory.endpoint_64k": "of an endpoint, on the machine that measured",
-    "memory.endpoint_64k_each_cpu": "of that for each CPU",
-    "memory.limit_64k": "of a limit",
-    "memory.status_rss": "most memory of a short command",
-    "memory.put_1m_rss": "of a program that loads 1 Mi mappings from arrays",
-    "control.load_1m": "mappings written into an empty table",
-    "control.update_1m": "mappings moved, all of a table at once",
-    "control.update_1k": "mappings moved, a thousand of a large table at once",
-    "control.add_single": "mappings moved one by one",
-    "control.dump_1m": "mappings read",
-    "cli.endpoint_add_wall": "one endpoint made by a command",
-    "cli.endpoint_del_wall": "and removed",
-    "cost.tc_egress_1k": "a packet to one of 1000 mappings",
-    "cost.tc_egress_64k": "to one of 64 Ki",
-    "cost.tc_egress_1m": "to one of 1 Mi",
-    "rate.forward": "packets to other hosts, to one mapping",
-}
 
 
 @dataclass(frozen=True)
@@ -109,12 +43,16 @@ class Model:
         return self.value("memory.endpoint_64k") + more * each_cpu
 
     def table_bytes(self, mappings: float) -> float:
-        """Of all tables of a host that knows so many mappings."""
+        """Of all tables of a host that has room for its tasks and so many mappings."""
         tasks = self.assumed.tasks_each_host
+        return self.room_bytes(mappings, tasks, tasks * self.assumed.limited)
+
+    def room_bytes(self, mappings: float, endpoints: float, limits: float) -> float:
+        """Of all tables with room for so many rows, used or not."""
         return (
             mappings * self.value("memory.mapping_1m")
-            + tasks * self.endpoint_bytes
-            + tasks * self.assumed.limited * self.value("memory.limit_64k")
+            + endpoints * self.endpoint_bytes
+            + limits * self.value("memory.limit_64k")
         )
 
     def loader_bytes(self, mappings: float) -> float:
@@ -135,7 +73,7 @@ class Model:
         """What was assumed."""
         table: Table = [("name", "value", "meaning")]
         for each in fields(self.assumed):
-            text = f"{short(getattr(self.assumed, each.name))} {each.metadata['unit']}".strip()
+            text = IN_UNITS[each.metadata["unit"]](getattr(self.assumed, each.name))
             table.append((f"`{each.name}`", text, each.metadata["why"]))
         return table
 
@@ -145,6 +83,12 @@ class Model:
         for name, count in self._ways():
             tables, loader = self.table_bytes(count), self.loader_bytes(count)
             table.append((name, short(count), size(tables), size(loader)))
+        sizes = schema.enum("ilax_size")
+        mappings = sizes["ILAX_DEFAULT_MAPPINGS"]
+        room = self.room_bytes(
+            mappings, sizes["ILAX_DEFAULT_ENDPOINTS"], sizes["ILAX_DEFAULT_LIMITS"]
+        )
+        table.append(("nothing, as `up` makes it by default", short(mappings), size(room), ""))
         return table
 
     def _ways(self) -> list[tuple[str, float]]:
@@ -261,8 +205,8 @@ class Model:
         assumed = self.assumed
         budget = assumed.memory * assumed.memory_share
         bits = assumed.changes * assumed.entry * 8 * assumed.hosts
-        cold = 1000 / self.value("cost.tc_egress_1m")
-        warm = 1000 / self.value("cost.tc_egress_1k")
+        packet = 1000 / self.value("rate.forward")
+        colder = self.value("cost.tc_egress_1m") - self.value("cost.tc_egress_1k")
         needs: list[tuple[str, float, float, Callable[[float], str]]] = [
             ("series", self._series(tasks=True), assumed.series, short),
             ("relays", bits, assumed.relays * assumed.relay_rate, rate),
@@ -275,10 +219,10 @@ class Model:
             ("births", assumed.tasks_each_host / assumed.lifetime
              * (self.value("cli.endpoint_add_wall") + self.value("cli.endpoint_del_wall")),
              assumed.core_share, percent),
-            ("caches", warm, cold, lambda value: f"{value:.1f} Mpps"),
+            ("caches", (packet + colder) / 1e9, packet / 1e9, duration),
         ]  # fmt: skip
         needs.sort(key=lambda need: need[2] / need[1])
-        table: Table = [("what", "needed", "there is", "times too much")]
+        table: Table = [("what", "needed", "there is", "needed / there is")]
         for name, need, have, text in needs:
             table.append((name, text(need), text(have), f"{need / have:.2g}"))
         return table
@@ -314,49 +258,3 @@ def _harmonic(count: int, power: float) -> float:
     else:
         area = float(count ** (1 - power) - exact ** (1 - power)) / (1 - power)
     return total + area + float(count**-power - exact**-power) / 2
-
-
-def short(value: float) -> str:
-    """Three digits, with a letter for thousands, millions, ..."""
-    return _scaled(value, 1000, ("", " k", " M", " G", " T"))
-
-
-def size(value: float) -> str:
-    """Bytes for people."""
-    return _scaled(value, 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
-
-
-def rate(value: float) -> str:
-    """Bits a second for people."""
-    return _scaled(value, 1000, (" bit/s", " kbit/s", " Mbit/s", " Gbit/s", " Tbit/s"))
-
-
-def percent(share: float) -> str:
-    """A share of 1, in percent, with three digits."""
-    return f"{_digits(100 * share)} %"
-
-
-def duration(seconds: float) -> str:
-    """Time for people."""
-    for unit, least in ((" h", 3600.0), (" min", 60.0), (" s", 1.0), (" ms", 1e-3)):
-        if seconds >= least:
-            return f"{_digits(seconds / least)}{unit}"
-    return f"{_digits(seconds * 1e6)} us"
-
-
-def _scaled(value: float, step: int, units: Iterable[str]) -> str:
-    *smaller, largest = units
-    for unit in smaller:
-        if abs(value) < step:
-            return f"{_digits(value)}{unit}"
-        value /= step
-    return f"{_digits(value)}{largest}"
-
-
-def _digits(value: float) -> str:
-    """Three significant digits, never with an exponent."""
-    if not value:
-        return "0"
-    places = max(0, 2 - math.floor(math.log10(abs(value))))
-    text = f"{value:.{places}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilax_perf import report, scale, scale_model
+from ilax_perf import quantities, report, scale, scale_model
 from ilax_perf.rows import Rows
-from ilax_perf.scale_model import CONSTANTS, Assumptions, Model
+from ilax_perf.scale_assumptions import CONSTANTS, Assumptions
+from ilax_perf.scale_model import Model
 from perf.results import result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,16 +92,16 @@ def test_zipf_is_summed_exactly_enough(top: int, count: int, power: float) -> No
 @pytest.mark.parametrize(
     ("made", "expected"),
     [
-        (scale_model.short(0), "0"),
-        (scale_model.short(999.4), "999"),
-        (scale_model.short(12345), "12.3 k"),
-        (scale_model.short(1e7), "10 M"),
-        (scale_model.size(1.5 * 2**30), "1.5 GiB"),
-        (scale_model.rate(64e9), "64 Gbit/s"),
-        (scale_model.percent(0.01234), "1.23 %"),
-        (scale_model.duration(5400), "1.5 h"),
-        (scale_model.duration(0.0005), "500 us"),
-        (scale_model.duration(0.25), "250 ms"),
+        (quantities.short(0), "0"),
+        (quantities.short(999.4), "999"),
+        (quantities.short(12345), "12.3 k"),
+        (quantities.short(1e7), "10 M"),
+        (quantities.size(1.5 * 2**30), "1.5 GiB"),
+        (quantities.rate(64e9), "64 Gbit/s"),
+        (quantities.percent(0.01234), "1.23 %"),
+        (quantities.duration(5400), "1.5 h"),
+        (quantities.duration(0.0005), "500 us"),
+        (quantities.duration(0.25), "250 ms"),
     ],
 )
 def test_numbers_for_people(made: str, expected: str) -> None:
