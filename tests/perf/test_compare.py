@@ -35,12 +35,14 @@ def verdicts(changes: list[compare.Change]) -> dict[str, str]:
 
 
 @given(results)
+@settings(deadline=None)
 def test_a_result_has_not_changed_against_itself(whole: dict[str, Any]) -> None:
     found = set(verdicts(compare.compare(whole, whole)).values())
     assert found <= {compare.SAME, compare.UNKNOWN}
 
 
 @given(results, results)
+@settings(deadline=None)
 def test_what_got_better_one_way_got_worse_the_other_way(
     first: dict[str, Any], second: dict[str, Any]
 ) -> None:
@@ -141,6 +143,7 @@ def test_another_unit_is_not_compared() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.floats(0, 1), min_size=1))
+@settings(deadline=None)
 def test_holm_keeps_order_and_never_makes_a_chance_smaller(chances: dict[str, float]) -> None:
     made = compare.holm(chances)
     assert made.keys() == chances.keys()
@@ -168,6 +171,7 @@ def test_student(t: float, freedom: float, chance: float) -> None:
 
 
 @given(st.floats(1, 1e5), st.floats(0, 1e3), st.floats(0, 1e3))
+@settings(deadline=None)
 def test_student_falls(freedom: float, first: float, second: float) -> None:
     near, far = sorted((first, second))
     assert 0 <= two_sided(far, freedom) <= two_sided(near, freedom) + 1e-12 <= 1 + 1e-12

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as cases
 from hypothesis import strategies as st
 
 from ilax_perf import report, surroundings
@@ -24,6 +25,7 @@ def settings() -> Settings:
 
 
 @given(SAMPLES)
+@cases(deadline=None)
 def test_a_median_is_a_number_and_keeps_its_samples_in_order(samples: list[float]) -> None:
     value = Median(samples)
     below = sum(sample <= value for sample in samples)
@@ -33,6 +35,7 @@ def test_a_median_is_a_number_and_keeps_its_samples_in_order(samples: list[float
 
 
 @given(SAMPLES, st.floats(0.5, 1e3))
+@cases(deadline=None)
 def test_arithmetic_reaches_every_sample(samples: list[float], number: float) -> None:
     value = Median(samples)
     for made, expected in (

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ilax_perf import quantities, report, scale, scale_model
@@ -83,6 +83,7 @@ def test_more_uneven_traffic_is_cheaper() -> None:
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([0.0, 0.8, 1.0, 1.2]))
+@settings(deadline=None)
 def test_zipf_is_summed_exactly_enough(top: int, count: int, power: float) -> None:
     weights = [n**-power for n in range(1, count + 1)]
     exact = sum(weights[:top]) / sum(weights)
