@@ -63,13 +63,14 @@ def measure(rows: Rows, wanted: set[str], settings: Settings) -> None:
     names = [name for name in row_names(full=settings.full) if name in wanted]
     if not names:
         return
-    count = SIZES[LONG if any(LONG in name for name in names) else "1m"]
+    # Each row brings addresses of its own, and none are removed.
+    room = sum(SIZES[name.split("_")[1]] for name in names if name != _STATUS) + 1
     with (
         Lab.make("ilxperfm", Plan(hosts=1, containers=0)) as lab,
         tempfile.TemporaryDirectory() as folder,
     ):
         (host,) = lab.hosts
-        extra = ("--max-mappings", str(count))
+        extra = ("--max-mappings", str(room))
         host.ilax(*up_arguments(lab, host, Options(extra=extra)))
         lines = _lines(lab, Path(folder), names)
         with host.ns.entered():

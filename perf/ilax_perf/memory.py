@@ -25,6 +25,11 @@ from ilax_perf.sampling import Median, Settings
 # Smaller tables drown in what the rest of the machine takes and gives meanwhile.
 _MEASURABLE = ("1m", LONG)
 
+# A map goes some time after its last user. Two readings that differ by less than this,
+# in bytes, mean that it is gone; other programs may keep it from ever being so.
+_QUIET = 1 << 20
+_PATIENCE = 25
+
 # Maps that grow with a kind of row; the rest is the same for every instance.
 _MAPS: Mapping[str, tuple[str, ...]] = {
     "mapping": ("ilax_mappings",),
@@ -87,19 +92,22 @@ def _measured(rows: Rows, wanted: set[str], settings: Settings) -> None:
         values[:, :16] = address_bulk.to_wire(sir, 0x20010DB8_00420002).view(np.uint8)
         samples = []
         for _ in range(settings.runs):
-            before = _available()
+            before = _settled()
             with _maps("mapping", len(sir)) as maps:
                 maps["ilax_mappings"].update_batch(keys, values)
                 samples.append((before - _available()) / len(sir))
-            # The kernel frees a map some time after its last user is gone.
-            _settle(before)
         rows.add(name, Median(samples), BYTES, f"memory.mapping_{size}")
 
 
-def _settle(before: int) -> None:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and before - _available() > before // 200:
-        time.sleep(0.05)
+def _settled() -> int:
+    """What is available once the kernel has freed the maps of those before us."""
+    latest = _available()
+    for _ in range(_PATIENCE):
+        time.sleep(0.2)
+        previous, latest = latest, _available()
+        if abs(latest - previous) < _QUIET:
+            break
+    return latest
 
 
 @contextmanager
