@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """memory.*: bytes of each row of the tables, and the most that a loader needs at once.
 
-The kernel's part is here, twice: what it accounts for a map, and how much free memory
-is gone once the map is there and full. `loader_memory` has the loader's part.
+The kernel's part is here, twice: what it accounts for a map, and how much memory it has
+taken once the map is there and full. `loader_memory` has the loader's part.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from ilax_perf.sampling import Median, Settings
 # Smaller tables drown in what the rest of the machine takes and gives meanwhile.
 _MEASURABLE = ("1m", LONG)
 
-# A map goes some time after its last user. Two readings that differ by less than this,
+# A map goes some time after its last user. So many readings that differ by less than this,
 # in bytes, mean that it is gone; other programs may keep it from ever being so.
-_QUIET = 1 << 20
+_QUIET, _STILL = 5, 1 << 20
 _PATIENCE = 25
 
 # Maps that grow with a kind of row; the rest is the same for every instance.
@@ -81,7 +81,7 @@ def _accounted(rows: Rows, wanted: set[str]) -> None:
 
 
 def _measured(rows: Rows, wanted: set[str], settings: Settings) -> None:
-    """Free memory before and after a table is made and filled."""
+    """What the kernel has taken before and after a table is made and filled."""
     for size in _MEASURABLE:
         name = f"memory.mapping_{size}_measured"
         if name not in wanted:
@@ -95,19 +95,20 @@ def _measured(rows: Rows, wanted: set[str], settings: Settings) -> None:
             before = _settled()
             with _maps("mapping", len(sir)) as maps:
                 maps["ilax_mappings"].update_batch(keys, values)
-                samples.append((before - _available()) / len(sir))
+                samples.append((_taken() - before) / len(sir))
         rows.add(name, Median(samples), BYTES, f"memory.mapping_{size}")
 
 
 def _settled() -> int:
-    """What is available once the kernel has freed the maps of those before us."""
-    latest = _available()
+    """What is taken once the kernel has freed the maps of those before us."""
+    readings = [_taken()]
     for _ in range(_PATIENCE):
         time.sleep(0.2)
-        previous, latest = latest, _available()
-        if abs(latest - previous) < _QUIET:
+        readings.append(_taken())
+        latest = readings[-_QUIET:]
+        if len(latest) == _QUIET and max(latest) - min(latest) < _STILL:
             break
-    return latest
+    return readings[-1]
 
 
 @contextmanager
@@ -131,10 +132,14 @@ def charged(opened: Map) -> int:
     raise RuntimeError(f"memory.*: the kernel does not say what {opened.name} takes")
 
 
-def _available() -> int:
-    """Bytes that could still be given out."""
+def _taken() -> int:
+    """Bytes of the kernel's large allocations, which such tables are.
+
+    Raises:
+        RuntimeError: the kernel does not say.
+    """
     for line in Path("/proc/meminfo").read_text().splitlines():
         name, _, value = line.partition(":")
-        if name == "MemAvailable":
+        if name == "VmallocUsed":
             return int(value.split()[0]) << 10
-    raise RuntimeError("memory.*: /proc/meminfo has no MemAvailable")
+    raise RuntimeError("memory.*: /proc/meminfo has no VmallocUsed")
