@@ -21,7 +21,7 @@ _LINES = {
 }
 
 # Of a figure, from its mark, in points: lines that meet keep theirs apart.
-_PLACES = ((0, 11), (-14, 10), (0, -11))
+_PLACES = ((0, 11), (-20, 4), (0, -11))
 
 
 def figure(bench: Bench) -> Figure | None:

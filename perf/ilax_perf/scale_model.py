@@ -17,6 +17,9 @@ from ilax_perf.scale_assumptions import CONSTANTS, Assumptions
 
 Table = list[tuple[str, ...]]
 
+# Bytes of a bucket of the kernel's hash tables: a list and a lock.
+_BUCKET = 16
+
 
 @dataclass(frozen=True)
 class Model:
@@ -50,10 +53,15 @@ class Model:
     def room_bytes(self, mappings: float, endpoints: float, limits: float) -> float:
         """Of all tables with room for so many rows, used or not."""
         return (
-            mappings * self.value("memory.mapping_1m")
+            self.mapping_bytes(mappings)
             + endpoints * self.endpoint_bytes
             + limits * self.value("memory.limit_64k")
         )
+
+    def mapping_bytes(self, count: float) -> float:
+        """Of the table of mappings: its rows, and its buckets, a power of two."""
+        row = self.value("memory.mapping_1m") - _BUCKET
+        return count * row + _BUCKET * 2 ** math.ceil(math.log2(count))
 
     def loader_bytes(self, mappings: float) -> float:
         """Most memory of the program that loads so many mappings at once."""

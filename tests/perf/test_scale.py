@@ -54,7 +54,15 @@ def test_memory_grows_with_rows_and_cpus() -> None:
         memory_limit_64k=200,
     )
     # 100 endpoints on a host; the machine that measured has 2 CPUs.
-    assert made.table_bytes(1000) == 1000 * 100 + 100 * (300 + 10 * 50) + 50 * 200
+    mappings = 1024 * 100
+    assert made.table_bytes(1024) == mappings + 100 * (300 + 10 * 50) + 50 * 200
+
+
+def test_a_table_that_is_no_power_of_two_has_more_buckets_than_rows() -> None:
+    made = model(memory_mapping_1m=112)
+    assert made.mapping_bytes(1 << 20) == 112 << 20
+    # As memory.mapping_10m was measured on Linux 6.18.
+    assert made.mapping_bytes(10 << 20) / (10 << 20) == pytest.approx(121.6)
 
 
 def test_a_loader_needs_its_base_and_so_much_for_each_row() -> None:
