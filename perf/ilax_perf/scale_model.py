@@ -61,7 +61,7 @@ class Model:
     def mapping_bytes(self, count: float) -> float:
         """Of the table of mappings: its rows, and its buckets, a power of two."""
         row = self.value("memory.mapping_1m") - _BUCKET
-        return count * row + _BUCKET * 2 ** math.ceil(math.log2(count))
+        return count * row + _BUCKET * float(1 << math.ceil(math.log2(count)))
 
     def loader_bytes(self, mappings: float) -> float:
         """Most memory of the program that loads so many mappings at once."""
