@@ -64,9 +64,7 @@ def measure(rows: Rows, wanted: set[str], settings: Settings) -> None:
     names = [name for name in row_names(full=settings.full) if name in wanted]
     if not names:
         return
-    room = max(
-        SIZES[name.split("_")[1]] for name in (*names, "memory.put_1m_rss") if name != _STATUS
-    )
+    room = SIZES[LONG if any(LONG in name for name in names) else "1m"]
     with (
         Lab.make("ilxperfm", Plan(hosts=1, containers=0)) as lab,
         tempfile.TemporaryDirectory() as folder,
