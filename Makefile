@@ -6,7 +6,7 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup objects perf-objects lint format lock abi verifier-cost test \
-	test-nightly demo bench bench-full package clean
+	test-nightly demo bench bench-full bench-smoke package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -55,12 +55,13 @@ build/perf/%: perf/programs/%.c perf/programs/common.h
 	@$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror $< -o $@
 
 bench: perf-objects ## measure; build/bench.json, a table, docs/perf/ (root)
-	@mkdir -p build
-	@PYTHONPATH=perf $(VENV)/python -m ilax_perf --output build/bench.json \
-		--plots docs/perf $(ARGS)
+	@perf/ilax-perf run --output build/bench.json --publish docs $(ARGS)
 
 bench-full: ## the same with all cells of all matrices, half an hour
 	@$(MAKE) --no-print-directory bench ARGS="--full $(ARGS)"
+
+bench-smoke: perf-objects ## does measuring work, and is the result sane? two minutes (root)
+	@perf/ilax-perf run --smoke --output build/bench-smoke.json $(ARGS)
 
 package: setup ## wheel and sdist, with the compiled objects, into dist/
 	@$(VENV)/python -m hatchling build -d dist -t sdist -t wheel

@@ -1,69 +1,87 @@
 # SPDX-License-Identifier: Apache-2.0
 """cli.*: seconds of one command, from the start of its process to the end.
 
-Commands take turns, on one core. Python has to start for each of them, which
+All commands run one after the other, on one core, as in the life of an instance that
+begins and ends in each turn. Python has to start for each of them, which
 `cli.python_wall` is alone.
 """
 
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from ilax_perf.rows import SECONDS, Rows
-from ilax_perf.sampling import Settings, one_core
+from ilax_perf.sampling import Median, Settings, one_core
 from lab.ilax import environment
 from lab.netns import CommandError
-from lab.operator import up_arguments
-from lab.topology import Host, Lab, Plan
+from lab.operator import add_arguments, up_arguments
+from lab.topology import Lab, Plan
 
 _PYTHON = "cli.python_wall"
 _STATUS = "cli.status_wall"
 
-# Each may be repeated as often as one likes.
-_COMMANDS: Mapping[str, Callable[[Lab, Host], list[object]]] = {
-    "cli.version_wall": lambda lab, host: ["version"],
-    _STATUS: lambda lab, host: ["status"],
-    "cli.counters_wall": lambda lab, host: ["counters"],
-    "cli.mapping_add_wall": lambda lab, host: [
-        *("mapping", "add", lab.plan.sir(9)),
-        *("--locator", lab.plan.locator(2)),
-    ],
-    # Nothing is to be changed, but everything is looked at.
-    "cli.up_again_wall": up_arguments,
-}
+# In the order of a turn.
+ROWS = (
+    _PYTHON,
+    "cli.up_wall",
+    "cli.version_wall",
+    _STATUS,
+    "cli.counters_wall",
+    "cli.mapping_add_wall",
+    "cli.endpoint_add_wall",
+    "cli.up_again_wall",
+    "cli.endpoint_del_wall",
+    "cli.down_wall",
+)
 
 
 def measure(rows: Rows, settings: Settings) -> None:
     """Run each command in turn against one live instance."""
-    names = [name for name in _COMMANDS if settings.wanted(name)]
-    if not names:
+    wanted = [name for name in ROWS if settings.wanted(name)]
+    if not wanted:
         return
     settings.progress("cli.*")
-    seen: dict[str, list[float]] = {name: [] for name in (_PYTHON, *names)}
-    with Lab.make("ilxperfc", Plan(hosts=1, containers=0)) as lab:
-        (host,) = lab.hosts
-        host.ilax(*up_arguments(lab, host))
-        ilax = [sys.executable, "-m", "ilax", "--instance", host.ilax.instance]
-        lines = {name: [*ilax, *map(str, _COMMANDS[name](lab, host))] for name in names}
-        lines[_PYTHON] = [sys.executable, "-c", ""]
-        with one_core(settings.cpu), host.ns.entered():
+    seen: dict[str, list[float]] = {name: [] for name in ROWS}
+    with Lab.make("ilxperfc", Plan(hosts=1, containers=1)) as lab:
+        lines = _lines(lab)
+        with one_core(settings.cpu), lab.hosts[0].ns.entered():
             # One turn more than is counted: the first one fills the caches of files.
             for turn in range(settings.runs + 1):
                 for name, samples in seen.items():
                     took = _time(lines[name])
                     if turn:
                         samples.append(took)
-    for name, samples in seen.items():
-        rows.add(name, statistics.median(samples), SECONDS, None if name == _PYTHON else _PYTHON)
+    for name in dict.fromkeys((_PYTHON, *wanted)):
+        rows.add(name, Median(seen[name]), SECONDS, None if name == _PYTHON else _PYTHON)
     if rows.missed(_STATUS):
-        rows.reasons[_STATUS] = [
-            f"{statistics.median(seen[_PYTHON]):.3f} s  until Python runs its first line"
-        ]
+        rows.reasons[_STATUS] = [f"{Median(seen[_PYTHON]):.3f} s  until Python runs its first line"]
+
+
+def _lines(lab: Lab) -> dict[str, list[str]]:
+    """The command line of each row."""
+    host, container = lab.hosts[0], lab.containers[0]
+    arguments: dict[str, list[object]] = {
+        "cli.up_wall": up_arguments(lab, host),
+        "cli.version_wall": ["version"],
+        _STATUS: ["status"],
+        "cli.counters_wall": ["counters"],
+        "cli.mapping_add_wall": [
+            *("mapping", "add", lab.plan.sir(9)),
+            *("--locator", lab.plan.locator(2)),
+        ],
+        "cli.endpoint_add_wall": add_arguments(container),
+        # An upgrade: all programs are loaded anew and swapped, also at the endpoint.
+        "cli.up_again_wall": up_arguments(lab, host),
+        "cli.endpoint_del_wall": ["endpoint", "del", container.address],
+        "cli.down_wall": ["down"],
+    }
+    ilax = [sys.executable, "-m", "ilax", "--instance", host.ilax.instance]
+    lines = {name: [*ilax, *map(str, words)] for name, words in arguments.items()}
+    return {_PYTHON: [sys.executable, "-c", ""], **lines}
 
 
 def _time(words: Sequence[str]) -> float:

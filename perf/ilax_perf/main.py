@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Command line of the benchmarks."""
+"""`ilax-perf run`: measure, write JSON, print a table."""
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
-import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ilax.errors import IlaxError
 from ilax_perf import (
@@ -20,13 +21,16 @@ from ilax_perf import (
     costs,
     isolation,
     limit_costs,
+    memory,
     rates,
     report,
+    sanity,
     streams,
+    surroundings,
     tcp_under_limit,
 )
 from ilax_perf.rows import Rows
-from ilax_perf.sampling import Settings, last_cpu
+from ilax_perf.sampling import Progress, Settings, last_cpu
 from lab.cleanup import unwinding_signals
 
 _GROUPS = (
@@ -34,6 +38,7 @@ _GROUPS = (
     limit_costs,
     bulk,
     commands,
+    memory,
     rates,
     streams,
     isolation,
@@ -44,11 +49,19 @@ _GROUPS = (
 _EXPECTED = (IlaxError, OSError, RuntimeError, AssertionError, subprocess.SubprocessError)
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="ilax_perf", description="Measure ilax (as root).")
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="ilax-perf run",
+        description="Measure ilax (as root).",
+        epilog="Example: ilax-perf run --only 'rate.*' --output build/rates.json",
+    )
     parser.add_argument("--output", type=Path, default=Path("build/bench.json"), metavar="FILE")
     parser.add_argument(
-        "--plots", type=Path, metavar="FOLDER", help="draw pictures of what was measured"
+        "--publish",
+        type=Path,
+        metavar="FOLDER",
+        help="if everything was measured: the result, pictures and numbers for this folder of "
+        "documentation",
     )
     parser.add_argument(
         "--only",
@@ -61,52 +74,74 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="repetitions (default 5)")
     parser.add_argument("--quick", action="store_true", help="short and rough")
     parser.add_argument(
-        "--full", action="store_true", help="all cells of isolation.* and tcp_under_limit.*"
+        "--smoke",
+        action="store_true",
+        help="the least that shows that measuring works, and whether what it gives is sane",
+    )
+    parser.add_argument(
+        "--full", action="store_true", help="all cells of all matrices, and the largest tables"
     )
     parser.add_argument("--cpu", type=int, default=last_cpu(), help="core that does the work")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def main() -> int:
-    """Measure; exit code 1 if something could not be measured.
+def main(words: Sequence[str]) -> int:
+    """Measure; exit code 1 if something could not be measured, or is insane (--smoke).
 
     A missed target is reported and is no failure: benchmarks do not judge.
     """
-    options = _arguments()
+    options = _arguments(words)
     if os.geteuid():
-        print("ilax_perf: run as root: it makes network namespaces", file=sys.stderr)
+        print("ilax-perf: run as root: it makes network namespaces", file=sys.stderr)
         return 1
     start = time.monotonic()
 
     def progress(text: str) -> None:
         print(f"[{time.monotonic() - start:5.0f} s] {text}", file=sys.stderr, flush=True)
 
-    def wanted(name: str) -> bool:
-        return not options.only or any(fnmatch.fnmatch(name, p) for p in options.only)
+    patterns = sanity.PATTERNS if options.smoke else options.only
 
+    def wanted(name: str) -> bool:
+        return not patterns or any(fnmatch.fnmatch(name, p) for p in patterns)
+
+    rough = options.quick or options.smoke
     settings = Settings(
-        runs=max(1, options.runs if not options.quick else 2),
-        quick=options.quick,
+        runs=1 if options.smoke else 2 if options.quick else max(1, options.runs),
+        quick=rough,
         full=options.full,
         cpu=options.cpu,
         wanted=wanted,
         progress=progress,
     )
     rows = Rows()
+    about = surroundings.about(settings)
     failed = False
     with unwinding_signals():
         for group in _GROUPS:
             try:
                 group.measure(rows, settings)
             except _EXPECTED as error:
-                print(f"ilax_perf: {group.__name__}: {error}", file=sys.stderr)
+                print(f"ilax-perf: {group.__name__}: {error}", file=sys.stderr)
                 failed = True
-    report.print_table(rows)
-    report.write_json(options.output, rows)
+    report.print_table(about, rows)
+    content = report.content(about, rows)
+    report.write_json(options.output, content)
     progress(f"wrote {options.output}")
-    if options.plots and not options.quick:
-        from ilax_perf import plots
-
-        for path in plots.draw(json.loads(options.output.read_text()), options.plots):
-            progress(f"drew {path}.svg, {path}.png")
+    if options.smoke:
+        for problem in sanity.problems(list(rows)):
+            print(f"ilax-perf: {problem}", file=sys.stderr)
+            failed = True
+    elif options.publish and not (failed or rough or patterns):
+        _publish(content, options.publish, progress)
     return 1 if failed else 0
+
+
+def _publish(content: Mapping[str, Any], folder: Path, progress: Progress) -> None:
+    """Result, pictures and numbers of the documentation, all of one run."""
+    from ilax_perf import plots, scale
+
+    report.write_json(folder / "perf" / "bench.json", content)
+    for path in plots.draw(content, folder / "perf"):
+        progress(f"drew {path}.svg, {path}.png")
+    scale.renew(folder / "scale.md", content)
+    progress(f"renewed {folder / 'scale.md'}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures of the results, for people who have read nothing else.
 
-    python -m ilax_perf.plots build/bench.json docs/perf
+    ilax-perf plots build/bench.json docs/perf
 
 draws what bench.json holds; `make bench` does the same. The same numbers give the
 same bytes.
@@ -9,12 +9,14 @@ same bytes.
 
 from __future__ import annotations
 
-import json
+import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ilax_perf import report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,13 +52,15 @@ def draw(content: Mapping[str, Any], folder: Path) -> list[Path]:
     """
     import matplotlib
 
-    from ilax_perf import plot_conformance, plot_isolation, plot_tcp
+    from ilax_perf import plot_conformance, plot_isolation, plot_rates, plot_tables, plot_tcp
 
     matplotlib.use("agg")
     for key, value in _STYLE.items():
         matplotlib.rcParams[key] = value  # type: ignore[index]
     bench = Bench.of(content)
     pictures: dict[str, Callable[[Bench], Figure | None]] = {
+        "rates": plot_rates.figure,
+        "tables": plot_tables.figure,
         "isolation": plot_isolation.figure,
         "conformance": plot_conformance.figure,
         "tcp_under_limit": plot_tcp.figure,
@@ -121,12 +125,21 @@ def plain_log(axes: Axes, ticks: list[float]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def main() -> None:
-    """Run as a program."""
-    source, folder = sys.argv[1:]
-    for path in draw(json.loads(Path(source).read_text()), Path(folder)):
+def main(words: Sequence[str]) -> int:
+    """`ilax-perf plots`."""
+    parser = argparse.ArgumentParser(
+        prog="ilax-perf plots",
+        description="Draw the pictures whose rows a result has, as SVG and PNG.",
+        epilog="Example: ilax-perf plots build/bench.json docs/perf",
+    )
+    parser.add_argument("result", type=Path, metavar="FILE", help="bench.json")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to draw")
+    options = parser.parse_args(words)
+    try:
+        content = report.read_json(options.result)
+    except report.ResultError as error:
+        print(f"ilax-perf: {error}", file=sys.stderr)
+        return 2
+    for path in draw(content, options.folder):
         print(f"{path}.svg, {path}.png")
-
-
-if __name__ == "__main__":
-    main()
+    return 0

@@ -3,11 +3,47 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
+
+from ilax_perf.sampling import Median
 
 MPPS, NS, SECONDS, GBITS = "Mpps", "ns", "s", "Gbit/s"
 MICROSECONDS, PERCENT, FACTOR = "us", "%", "x"
+ROWS_PER_SECOND, BYTES, MEBIBYTES = "rows/s", "B", "MiB"
+
+MORE, LESS = "more", "less"
+_BETTER = {
+    **dict.fromkeys((MPPS, GBITS, ROWS_PER_SECOND), MORE),
+    **dict.fromkeys((NS, SECONDS, MICROSECONDS, BYTES, MEBIBYTES), LESS),
+}
+# Where the unit does not tell.
+_BETTER_BY_NAME = {
+    "conformance.worst_error": LESS,
+    "tcp_under_limit.*.retransmitted": LESS,
+    "tcp_under_limit.*.variation": LESS,
+    "tcp_under_limit.*.rtt": LESS,
+    "tcp_under_limit.*": MORE,
+    "isolation.goodput.*": MORE,
+}
+_DIGITS = 6
+
+
+def better(name: str, unit: str) -> str | None:
+    """Whether "more" or "less" is better for a row; None where neither is.
+
+    A deviation of a limit (`conformance.*`) has two signs, and what a peer does
+    worse than ilax (`isolation.worse_than_xdp.*`) is no merit of ilax.
+    """
+    known = (verdict for pattern, verdict in _BETTER_BY_NAME.items() if fnmatch(name, pattern))
+    return next(known, _BETTER.get(unit))
+
+
+def _rounded(value: float) -> float:
+    """To six significant digits: a measurement has fewer."""
+    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +52,9 @@ class Row:
 
     Attributes:
         name: dotted and stable.
-        value: the median, in `unit`.
-        unit: "Mpps", "ns", "us", "s", "Gbit/s", "%" or "x".
+        value: the median of `samples`, in `unit`.
+        unit: "Mpps", "ns", "us", "s", "Gbit/s", "rows/s", "B", "MiB", "%" or "x".
+        samples: all of them, in the order in which they were taken.
         of: name of the row that `ratio` divides by, or None.
         ratio: this value over that of row `of`, or None.
     """
@@ -25,8 +62,14 @@ class Row:
     name: str
     value: float
     unit: str
+    samples: tuple[float, ...] = ()
     of: str | None = None
     ratio: float | None = None
+
+    @property
+    def better(self) -> str | None:
+        """Whether "more" or "less" is better; None where neither is."""
+        return better(self.name, self.unit)
 
 
 class Rows:
@@ -41,11 +84,21 @@ class Rows:
         self.reasons: dict[str, list[str]] = {}
 
     def add(self, name: str, value: float, unit: str, of: str | None = None) -> None:
-        """Append a row; `of` is left out where that row was not measured."""
+        """Append a row; `of` is left out where that row was not measured.
+
+        Args:
+            value: a `Median` brings its samples; any other number is the only one.
+        """
         base = self._rows.get(of) if of else None
-        ratio = round(value / base.value, 4) if base and base.value else None
+        ratio = round(float(value) / base.value, 4) if base and base.value else None
+        samples = value.samples if isinstance(value, Median) else (value,)
         self._rows[name] = Row(
-            name, round(value, 4), unit, of if ratio is not None else None, ratio
+            name,
+            _rounded(float(value)),
+            unit,
+            tuple(map(_rounded, samples)),
+            of if ratio is not None else None,
+            ratio,
         )
 
     def get(self, name: str) -> Row | None:

@@ -8,14 +8,61 @@ hits them alike. Ratios are worth more than values.
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 _MOST_URGENT = -20
 
 Progress = Callable[[str], None]
+
+
+class Median(float):
+    """The median of some samples, which it carries along.
+
+    Arithmetic works on the samples, so that what is computed from a measured value
+    is the median of as many computed samples. Of two medians the samples are
+    paired: they were taken in turns.
+
+    Attributes:
+        samples: in the order in which they were taken.
+    """
+
+    samples: tuple[float, ...]
+
+    def __new__(cls, samples: Iterable[float]) -> Self:
+        """The median of one sample or more."""
+        kept = tuple(map(float, samples))
+        self = super().__new__(cls, statistics.median(kept))
+        self.samples = kept
+        return self
+
+    def __add__(self, other: float) -> Median:
+        return self._with(other, operator.add)
+
+    def __sub__(self, other: float) -> Median:
+        return self._with(other, operator.sub)
+
+    def __mul__(self, other: float) -> Median:
+        return self._with(other, operator.mul)
+
+    def __truediv__(self, other: float) -> Median:
+        return self._with(other, operator.truediv)
+
+    def __rmul__(self, other: float) -> Median:
+        return Median(other * sample for sample in self.samples)
+
+    def __rtruediv__(self, other: float) -> Median:
+        return Median(other / sample for sample in self.samples)
+
+    def _with(self, other: float, act: Callable[[float, float], float]) -> Median:
+        if isinstance(other, Median):
+            pairs = zip(self.samples, other.samples, strict=True)
+            return Median(act(*pair) for pair in pairs)
+        return Median(act(sample, other) for sample in self.samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +117,7 @@ def medians(
     runs: int,
     turns: int,
     best: Callable[[Sequence[float]], float] = min,
-) -> dict[str, float]:
+) -> dict[str, Median]:
     """Let the candidates take turns.
 
     What shares the core's caches and pipelines with us comes and goes within
@@ -84,7 +131,7 @@ def medians(
         best: `min` for times, `max` for rates.
 
     Returns:
-        Median of the samples of each candidate.
+        The samples of each candidate, and their median.
     """
     samples: dict[str, list[float]] = {name: [] for name in candidates}
     for measure in candidates.values():
@@ -96,4 +143,4 @@ def medians(
                 values[name].append(measure())
         for name, sample in values.items():
             samples[name].append(best(sample))
-    return {name: statistics.median(sample) for name, sample in samples.items()}
+    return {name: Median(sample) for name, sample in samples.items()}
