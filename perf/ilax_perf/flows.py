@@ -24,6 +24,8 @@ from lab.topology import UPLINK, Plan
 
 TAG = "ilxperf"
 REMOTE = Remote(REMOTE_SENDER, 2, Plan().locator(2))
+# Of somebody who has no ilax.
+_OUTSIDER = IPv6Address("2001:db8:f00::1")
 # Bits a second: one in some thousand packets of a core passes.
 _MEAN_LIMIT = 1_000_000
 
@@ -58,6 +60,12 @@ def inbound(site: Site, name: str, to: IPv6Address, count: Count) -> Flow:
     return Flow(name, site.router, site.router_port, site.frame_in(to), count)
 
 
+def back(site: Site, name: str, count: Count) -> Flow:
+    """The router sends what goes out of the uplink again, to another host."""
+    frame = site.frame_in(REMOTE_SENDER, _OUTSIDER)
+    return Flow(name, site.router, site.router_port, frame, count)
+
+
 def outbound(
     site: Site, name: str, device: str, count: Count, prepare: Callable[[], None] = _nothing
 ) -> Flow:
@@ -67,9 +75,16 @@ def outbound(
     return Flow(name, container.ns, "eth0", frame, count, prepare)
 
 
+def across(site: Site, name: str, device: str) -> Flow:
+    """The first container sends, through a device of its host, to the second one."""
+    sender, receiver, *_ = site.lab.containers
+    frame = site.frame_out(sender, device, receiver.sir)
+    return Flow(name, sender.ns, "eth0", frame, site.sink(receiver.ns, "eth0"))
+
+
 def kernel(stack: ExitStack) -> list[Flow]:
     """Plain IPv6 routing."""
-    site = stack.enter_context(Site.make(f"{TAG}k"))
+    site = stack.enter_context(Site.make(f"{TAG}k", containers=2))
     device = site.route_plainly()
     site.accept_frames(device)
     container = site.lab.containers[0]
@@ -78,6 +93,8 @@ def kernel(stack: ExitStack) -> list[Flow]:
     return [
         inbound(site, "rate.kernel_route", container.sir, arrived),
         outbound(site, "rate.kernel_route_out", device, left),
+        across(site, "rate.kernel_route_local", device),
+        back(site, "rate.kernel_route_back", left),
     ]
 
 
@@ -155,8 +172,8 @@ def ilax_xdp(stack: ExitStack) -> list[Flow]:
 
 def ilax(stack: ExitStack) -> list[Flow]:
     """An instance as `up` makes it by default: on a veth, that is without XDP."""
-    site = stack.enter_context(Site.make(f"{TAG}o"))
-    site.bring_up("stack", xdp="auto")
+    site = stack.enter_context(Site.make(f"{TAG}o", containers=2))
+    site.bring_up("stack", "stack", xdp="auto")
     site.host.ilax("mapping", "add", REMOTE_SENDER, "--locator", REMOTE.locator)
     instance = stack.enter_context(Instance.open(site.host.ilax.instance))
     container = site.lab.containers[0]
@@ -169,6 +186,8 @@ def ilax(stack: ExitStack) -> list[Flow]:
         inbound(site, "rate.stack_delivery", _wire(instance, container.sir), arrived),
         outbound(site, "rate.forward", device, left, _gateway(instance, "::")),
         outbound(site, "rate.forward_gateway", device, left, _gateway(instance, next_hop)),
+        across(site, "rate.egress_local", device),
+        back(site, "rate.router", left),
     ]
 
 
@@ -197,7 +216,10 @@ def _gateway(instance: Instance, text: str) -> Callable[[], None]:
 
 # What makes each row.
 SITES: Mapping[Callable[[ExitStack], list[Flow]], tuple[str, ...]] = {
-    kernel: ("rate.kernel_route", "rate.kernel_route_out"),
+    kernel: (
+        *("rate.kernel_route", "rate.kernel_route_out"),
+        *("rate.kernel_route_local", "rate.kernel_route_back"),
+    ),
     bare_xdp: (
         *("rate.bare_redirect", "rate.bare_lookup_redirect"),
         *("rate.bare_drop", "rate.bare_lookup_drop"),
@@ -208,5 +230,8 @@ SITES: Mapping[Callable[[ExitStack], list[Flow]], tuple[str, ...]] = {
         *("rate.xdp_delivery_to_stack", "rate.drop_unknown"),
         "rate.drop_limit",
     ),
-    ilax: ("rate.stack_delivery", "rate.forward", "rate.forward_gateway"),
+    ilax: (
+        *("rate.stack_delivery", "rate.forward", "rate.forward_gateway"),
+        *("rate.egress_local", "rate.router"),
+    ),
 }

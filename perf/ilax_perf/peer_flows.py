@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from ipaddress import IPv6Address
+from pathlib import Path
 
 from ilax_perf import overlays
 from ilax_perf.flows import REMOTE, TAG, Flow, inbound, outbound
@@ -17,6 +18,8 @@ from lab.topology import UPLINK
 
 _IPV6, _UDP = 41, 17
 _BRIDGE = "br0"
+# Of namespaces: whether frames of bridges go through ip6tables, by default they do.
+_BRIDGE_NETFILTER = Path("/proc/sys/net/bridge")
 # Source port of tunnels; any will do.
 _PORT = 50000
 
@@ -109,6 +112,8 @@ def _overlay(stack: ExitStack, letter: str, connect: overlays.Connect) -> tuple[
 def _bridge(site: Site, *devices: str) -> None:
     """The second device leads to the container, which is known beforehand."""
     ns, container = site.host.ns, site.lab.containers[0]
+    if _BRIDGE_NETFILTER.exists():
+        ns.sysctl("net.bridge.bridge-nf-call-ip6tables", 0)
     ns.ip("link", "add", _BRIDGE, "type", "bridge")
     for device in devices:
         ns.ip("link", "set", device, "master", _BRIDGE)

@@ -50,6 +50,10 @@ _COMPARED: dict[str, str | None] = {
     "rate.egress_vxlan": "rate.kernel_route_out",
     "rate.forward": "rate.kernel_route_out",
     "rate.forward_gateway": "rate.kernel_route_out",
+    "rate.kernel_route_local": None,
+    "rate.egress_local": "rate.kernel_route_local",
+    "rate.kernel_route_back": None,
+    "rate.router": "rate.kernel_route_back",
 }
 
 # Rows that explain another one; the first of them is what is left when all of

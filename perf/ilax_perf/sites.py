@@ -117,12 +117,12 @@ class Site:
             self.host.ns.run("ethtool", "-K", device, "gro", state)
 
     def route_plainly(self) -> str:
-        """Connect the first container by ordinary IPv6 routing.
+        """Connect all containers by ordinary IPv6 routing.
 
         Returns:
-            Name of the host-side device.
+            Name of the host-side device of the first one.
         """
-        return attach(self.lab.containers[0])
+        return [attach(container) for container in self.lab.containers][0]
 
     def bring_up(self, *deliveries: str, xdp: str) -> None:
         """Bring ilax up and connect one container for each of `deliveries`."""
@@ -168,9 +168,9 @@ class Site:
             self.attach_tc(ns, device, peers.programs["perf_sink_tc"])
         return lambda: objects.total(peers.maps["perf_count"])
 
-    def frame_in(self, destination: IPv6Address) -> bytes:
+    def frame_in(self, destination: IPv6Address, source: IPv6Address = REMOTE_SENDER) -> bytes:
         """What the router sends to the uplink."""
-        return udp_frame(self.macs_in, (REMOTE_SENDER, destination), _PAYLOAD)
+        return udp_frame(self.macs_in, (source, destination), _PAYLOAD)
 
     @property
     def macs_in(self) -> tuple[str, str]:
