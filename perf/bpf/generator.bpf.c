@@ -9,7 +9,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#define PLAIN 64	   /* bytes of the frame that all peers deliver */
+#define PLAIN 64	     /* bytes of the frame that all peers deliver */
 #define IN_IPV6 (PLAIN + 40) /* the same packet behind another IPv6 header */
 /* The frame behind Ethernet, IPv6, UDP and VXLAN headers. */
 #define IN_VXLAN (PLAIN + 14 + 40 + 8 + 8)

@@ -141,3 +141,9 @@ def _mtu(ns: Namespace) -> int:
 
 
 CONNECT: Mapping[str, Connect] = {"nptv6": nptv6, "srv6": srv6, "vxlan": vxlan}
+# Keys of `availability`.
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "nptv6": ("ip6tables DNPT",),
+    "srv6": ("seg6local", "seg6"),
+    "vxlan": ("vxlan",),
+}

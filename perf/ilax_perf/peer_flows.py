@@ -149,3 +149,13 @@ SITES: Mapping[Callable[[ExitStack], list[Flow]], tuple[str, ...]] = {
     bridge: ("rate.bridge",),
     macvlan: ("rate.macvlan",),
 }
+
+# Keys of `availability`.
+NEEDS: Mapping[Callable[[ExitStack], list[Flow]], tuple[str, ...]] = {
+    nptv6: overlays.NEEDS["nptv6"],
+    srv6: overlays.NEEDS["srv6"],
+    vxlan: overlays.NEEDS["vxlan"],
+    vxlan_bridge: (*overlays.NEEDS["vxlan"], "bridge"),
+    bridge: ("bridge",),
+    macvlan: ("macvlan",),
+}

@@ -122,7 +122,8 @@ class Site:
         Returns:
             Name of the host-side device of the first one.
         """
-        return [attach(container) for container in self.lab.containers][0]
+        first, *_ = [attach(container) for container in self.lab.containers]
+        return first
 
     def bring_up(self, *deliveries: str, xdp: str) -> None:
         """Bring ilax up and connect one container for each of `deliveries`."""
