@@ -15,7 +15,7 @@ from ilax_perf.sampling import Settings, medians
 
 _TAG = "ilxperfq"
 _PORT = 7001
-_SECONDS = 0.5
+_SECONDS = 0.3
 
 
 def measure(rows: Rows, settings: Settings) -> None:

@@ -61,17 +61,6 @@ def vxlan(stack: ExitStack) -> list[Flow]:
     ]
 
 
-def vxlan_bridge(stack: ExitStack) -> list[Flow]:
-    """VXLAN, then a bridge."""
-    site, device = _overlay(stack, "vb", overlays.vxlan)
-    container = site.lab.containers[0]
-    _bridge(site, "vx0", device)
-    macs = overlays.vxlan_mac(REMOTE.number), mac_of(container.ns, "eth0")
-    frame = _in_vxlan(site, ethernet(macs, _packet(site, container.sir)))
-    arrived = site.sink(container.ns, "eth0")
-    return [Flow("rate.vxlan_bridge", site.router, site.router_port, frame, arrived)]
-
-
 def bridge(stack: ExitStack) -> list[Flow]:
     """Uplink and container's device in one bridge."""
     site = stack.enter_context(Site.make(f"{TAG}b"))
@@ -145,7 +134,6 @@ SITES: Mapping[Callable[[ExitStack], list[Flow]], tuple[str, ...]] = {
     nptv6: ("rate.nptv6", "rate.egress_nptv6"),
     srv6: ("rate.srv6", "rate.egress_srv6"),
     vxlan: ("rate.vxlan", "rate.egress_vxlan"),
-    vxlan_bridge: ("rate.vxlan_bridge",),
     bridge: ("rate.bridge",),
     macvlan: ("rate.macvlan",),
 }
@@ -155,7 +143,6 @@ NEEDS: Mapping[Callable[[ExitStack], list[Flow]], tuple[str, ...]] = {
     nptv6: overlays.NEEDS["nptv6"],
     srv6: overlays.NEEDS["srv6"],
     vxlan: overlays.NEEDS["vxlan"],
-    vxlan_bridge: (*overlays.NEEDS["vxlan"], "bridge"),
     bridge: ("bridge",),
     macvlan: ("macvlan",),
 }

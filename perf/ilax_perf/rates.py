@@ -33,7 +33,6 @@ _COMPARED: dict[str, str | None] = {
     "rate.nptv6": "rate.kernel_route",
     "rate.srv6": "rate.kernel_route",
     "rate.vxlan": "rate.kernel_route",
-    "rate.vxlan_bridge": "rate.kernel_route",
     "rate.bridge": "rate.kernel_route",
     "rate.macvlan": "rate.kernel_route",
     "rate.bare_redirect_peer": "rate.kernel_route",

@@ -20,7 +20,7 @@ _PORT = 7000
 _KINDS = {"udp": "", "tcp": "_tcp"}
 _SHARES = ("p50", "p99", "p999")
 # Turns for each of the run's repetitions, and the length of one.
-_TURNS, _SECONDS = 3, 0.2
+_TURNS, _SECONDS = 2, 0.2
 
 
 def measure(rows: Rows, settings: Settings) -> None:
