@@ -27,8 +27,8 @@ _PORT = 5201
 _SECONDS = 1  # iperf3 takes whole ones only, and 0 for ever
 # The default may be one that paces by timers, which would measure those.
 _CONGESTION_CONTROL = "cubic"
-# That of the largest tunnel header, for all: TCP fills packets by iperf3's blocks of
-# 128 KiB, so with a segment size of its own each row would have packets of its own size.
+# For all rows, and small enough for the largest tunnel: how iperf3's blocks of 128 KiB
+# fall into packets depends on it, and would differ from row to row.
 _SEGMENT = 1350
 _KERNEL, _ILAX = "tcp.kernel_route", "tcp.two_hosts"
 
