@@ -49,7 +49,7 @@ perf-objects: setup
 	@$(VENV)/python tools/build_objects.py --output build/perf perf/bpf/*.bpf.c
 	@$(MAKE) --no-print-directory $(PERF_PROGRAMS)
 
-PERF_PROGRAMS := $(patsubst %,build/perf/%,ask echo flood sink)
+PERF_PROGRAMS := $(patsubst %,build/perf/%,accept ask awake connect echo flood sink)
 build/perf/%: perf/programs/%.c perf/programs/common.h
 	@mkdir -p build/perf
 	@$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror $< -o $@

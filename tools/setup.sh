@@ -19,8 +19,8 @@ packages=(
 	clang-format-19 shellcheck
 	# tests and demo: network namespaces, traffic, captures
 	bpftool ethtool iperf3 iproute2 iputils-ping libcap2-bin procps strace tcpdump traceroute util-linux
-	# benchmarks: one of the peers
-	nftables
+	# benchmarks: some of the peers
+	iptables nftables
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }

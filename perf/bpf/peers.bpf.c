@@ -69,7 +69,8 @@ static __always_inline bool is_load(void *data, void *end)
 {
 	struct ipv6hdr *ip6 = ipv6_of(data, end);
 
-	return ip6 && ip6->nexthdr == IPPROTO_UDP;
+	return ip6 &&
+	       (ip6->nexthdr == IPPROTO_UDP || ip6->nexthdr == IPPROTO_IPV6);
 }
 
 /* The ends: neighbour discovery passes, the load is counted and dropped. */

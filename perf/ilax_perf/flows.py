@@ -11,18 +11,21 @@ from ipaddress import IPv6Address
 import numpy as np
 
 from ilax import counters, fabric, schema
-from ilax.address import Address, parse, parse_prefix
+from ilax.address import Address, parse
 from ilax.bpf import Link, Program
 from ilax.instance import Instance
 from ilax.tables import index_key
 from ilax_perf.objects import Loaded, total
+from ilax_perf.overlays import Remote
 from ilax_perf.sites import REMOTE_SENDER, Count, Site
 from lab.cgroups import own_cgroups
 from lab.netns import Namespace
-from lab.topology import UPLINK
+from lab.topology import UPLINK, Plan
 
-_TAG = "ilxperf"
-_REMOTE_LOCATOR = parse_prefix("2001:db8:42:2::/64")
+TAG = "ilxperf"
+REMOTE = Remote(REMOTE_SENDER, 2, Plan().locator(2))
+# Of somebody who has no ilax.
+_OUTSIDER = IPv6Address("2001:db8:f00::1")
 # Bits a second: one in some thousand packets of a core passes.
 _MEAN_LIMIT = 1_000_000
 
@@ -52,35 +55,52 @@ class Flow:
     prepare: Callable[[], None] = _nothing
 
 
-def _inbound(site: Site, name: str, to: IPv6Address, count: Count) -> Flow:
+def inbound(site: Site, name: str, to: IPv6Address, count: Count) -> Flow:
+    """The router sends to an address of the first host."""
     return Flow(name, site.router, site.router_port, site.frame_in(to), count)
 
 
-def _outbound(
+def back(site: Site, name: str, count: Count) -> Flow:
+    """The router sends what goes out of the uplink again, to another host."""
+    frame = site.frame_in(REMOTE_SENDER, _OUTSIDER)
+    return Flow(name, site.router, site.router_port, frame, count)
+
+
+def outbound(
     site: Site, name: str, device: str, count: Count, prepare: Callable[[], None] = _nothing
 ) -> Flow:
+    """The first container sends, through a device of its host, to another host."""
     container = site.lab.containers[0]
     frame = site.frame_out(container, device, REMOTE_SENDER)
     return Flow(name, container.ns, "eth0", frame, count, prepare)
 
 
+def across(site: Site, name: str, device: str) -> Flow:
+    """The first container sends, through a device of its host, to the second one."""
+    sender, receiver, *_ = site.lab.containers
+    frame = site.frame_out(sender, device, receiver.sir)
+    return Flow(name, sender.ns, "eth0", frame, site.sink(receiver.ns, "eth0"))
+
+
 def kernel(stack: ExitStack) -> list[Flow]:
     """Plain IPv6 routing."""
-    site = stack.enter_context(Site.make(f"{_TAG}k"))
+    site = stack.enter_context(Site.make(f"{TAG}k", containers=2))
     device = site.route_plainly()
     site.accept_frames(device)
     container = site.lab.containers[0]
     arrived = site.sink(container.ns, "eth0")
     left = site.sink(site.router, site.router_port)
     return [
-        _inbound(site, "rate.kernel_route", container.sir, arrived),
-        _outbound(site, "rate.kernel_route_out", device, left),
+        inbound(site, "rate.kernel_route", container.sir, arrived),
+        outbound(site, "rate.kernel_route_out", device, left),
+        across(site, "rate.kernel_route_local", device),
+        back(site, "rate.kernel_route_back", left),
     ]
 
 
 def bare_xdp(stack: ExitStack) -> list[Flow]:
     """XDP programs that do one thing only, one after the other on the same hook."""
-    site = stack.enter_context(Site.make(f"{_TAG}x"))
+    site = stack.enter_context(Site.make(f"{TAG}x"))
     device = site.route_plainly()
     container = site.lab.containers[0]
     arrived = site.sink(container.ns, "eth0", xdp=True)
@@ -89,7 +109,7 @@ def bare_xdp(stack: ExitStack) -> list[Flow]:
     link = site.attach_xdp(site.host.ns, UPLINK, peers.programs["perf_drop"])
 
     def flow(name: str, program: str, to: IPv6Address, count: Count) -> Flow:
-        base = _inbound(site, name, to, count)
+        base = inbound(site, name, to, count)
         prepare = _swap(link, peers.programs[program])
         return Flow(base.name, base.ns, base.device, base.frame, base.count, prepare)
 
@@ -118,18 +138,18 @@ def _fill_endpoints(peers: Loaded, sir: IPv6Address) -> None:
 
 def bare_tc(stack: ExitStack) -> list[Flow]:
     """A tc program that redirects every packet into the container's stack."""
-    site = stack.enter_context(Site.make(f"{_TAG}t"))
+    site = stack.enter_context(Site.make(f"{TAG}t"))
     device = site.route_plainly()
     container = site.lab.containers[0]
     arrived = site.sink(container.ns, "eth0")
     program = site.peers(device).programs["perf_redirect_peer"]
     site.attach_tc(site.host.ns, UPLINK, program)
-    return [_inbound(site, "rate.bare_redirect_peer", container.sir, arrived)]
+    return [inbound(site, "rate.bare_redirect_peer", container.sir, arrived)]
 
 
 def ilax_xdp(stack: ExitStack) -> list[Flow]:
     """An instance with XDP: a container for each way of delivery, and one with a limit."""
-    site = stack.enter_context(Site.make(f"{_TAG}i", containers=4))
+    site = stack.enter_context(Site.make(f"{TAG}i", containers=4))
     site.bring_up("stack", "xdp", "xdp", "stack", xdp="native")
     instance = stack.enter_context(Instance.open(site.host.ilax.instance))
     to_stack, to_xdp, to_both, limited = site.lab.containers
@@ -137,24 +157,24 @@ def ilax_xdp(stack: ExitStack) -> list[Flow]:
     site.host.ilax("limit", "set", folder, "--rate", _MEAN_LIMIT)
     site.host.ilax("endpoint", "set", limited.address, "--cgroup", folder)
     return [
-        _inbound(site, "rate.stack_delivery_xdp", _wire(instance, to_stack.sir),
+        inbound(site, "rate.stack_delivery_xdp", _wire(instance, to_stack.sir),
                  site.sink(to_stack.ns, "eth0")),
-        _inbound(site, "rate.xdp_delivery", _wire(instance, to_xdp.sir),
+        inbound(site, "rate.xdp_delivery", _wire(instance, to_xdp.sir),
                  site.sink(to_xdp.ns, "eth0", xdp=True)),
-        _inbound(site, "rate.xdp_delivery_to_stack", _wire(instance, to_both.sir),
+        inbound(site, "rate.xdp_delivery_to_stack", _wire(instance, to_both.sir),
                  site.sink(to_both.ns, "eth0")),
-        _inbound(site, "rate.drop_unknown", _wire(instance, REMOTE_SENDER),
+        inbound(site, "rate.drop_unknown", _wire(instance, REMOTE_SENDER),
                  _dropped(instance, "ILAX_DROP_UNKNOWN_IDENTIFIER")),
-        _inbound(site, "rate.drop_limit", _wire(instance, limited.sir),
+        inbound(site, "rate.drop_limit", _wire(instance, limited.sir),
                  _dropped(instance, "ILAX_DROP_LIMIT")),
     ]  # fmt: skip
 
 
 def ilax(stack: ExitStack) -> list[Flow]:
     """An instance as `up` makes it by default: on a veth, that is without XDP."""
-    site = stack.enter_context(Site.make(f"{_TAG}o"))
-    site.bring_up("stack", xdp="auto")
-    site.host.ilax("mapping", "add", REMOTE_SENDER, "--locator", _REMOTE_LOCATOR)
+    site = stack.enter_context(Site.make(f"{TAG}o", containers=2))
+    site.bring_up("stack", "stack", xdp="auto")
+    site.host.ilax("mapping", "add", REMOTE_SENDER, "--locator", REMOTE.locator)
     instance = stack.enter_context(Instance.open(site.host.ilax.instance))
     container = site.lab.containers[0]
     device = site.device_of(container)
@@ -163,9 +183,11 @@ def ilax(stack: ExitStack) -> list[Flow]:
     left = site.sink(site.router, site.router_port)
     next_hop = str(site.lab.plan.router_link_local)
     return [
-        _inbound(site, "rate.stack_delivery", _wire(instance, container.sir), arrived),
-        _outbound(site, "rate.forward", device, left, _gateway(instance, "::")),
-        _outbound(site, "rate.forward_gateway", device, left, _gateway(instance, next_hop)),
+        inbound(site, "rate.stack_delivery", _wire(instance, container.sir), arrived),
+        outbound(site, "rate.forward", device, left, _gateway(instance, "::")),
+        outbound(site, "rate.forward_gateway", device, left, _gateway(instance, next_hop)),
+        across(site, "rate.egress_local", device),
+        back(site, "rate.router", left),
     ]
 
 
@@ -194,7 +216,10 @@ def _gateway(instance: Instance, text: str) -> Callable[[], None]:
 
 # What makes each row.
 SITES: Mapping[Callable[[ExitStack], list[Flow]], tuple[str, ...]] = {
-    kernel: ("rate.kernel_route", "rate.kernel_route_out"),
+    kernel: (
+        *("rate.kernel_route", "rate.kernel_route_out"),
+        *("rate.kernel_route_local", "rate.kernel_route_back"),
+    ),
     bare_xdp: (
         *("rate.bare_redirect", "rate.bare_lookup_redirect"),
         *("rate.bare_drop", "rate.bare_lookup_drop"),
@@ -205,5 +230,8 @@ SITES: Mapping[Callable[[ExitStack], list[Flow]], tuple[str, ...]] = {
         *("rate.xdp_delivery_to_stack", "rate.drop_unknown"),
         "rate.drop_limit",
     ),
-    ilax: ("rate.stack_delivery", "rate.forward", "rate.forward_gateway"),
+    ilax: (
+        *("rate.stack_delivery", "rate.forward", "rate.forward_gateway"),
+        *("rate.egress_local", "rate.router"),
+    ),
 }

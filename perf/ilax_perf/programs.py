@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -131,6 +131,30 @@ def sink(place: Place, port: int) -> Iterator[None]:
     with Running.start(place, [path("sink"), str(port), str(LONGEST)]) as running:
         _wait_bound(place.ns, "udp", port, running)
         yield
+
+
+@contextlib.contextmanager
+def acceptor(place: Place, port: int) -> Iterator[None]:
+    """Accept TCP connections and close them, as long as the context lasts."""
+    with Running.start(place, [path("accept"), str(port), str(LONGEST)]) as running:
+        _wait_bound(place.ns, "tcp", port, running)
+        yield
+
+
+@contextlib.contextmanager
+def awake(place: Place) -> Iterator[None]:
+    """The core does not sleep while it has nothing to do, as long as the context lasts."""
+    idle = replace(place, urgent=False, patient=True)
+    with Running.start(idle, [path("awake"), str(LONGEST)]):
+        yield
+
+
+def connect(place: Place, address: str, port: int, seconds: float) -> float:
+    """Open connections that an acceptor closes; returns how many in a second."""
+    words = [path("connect"), address, str(port), f"{seconds:g}"]
+    with Running.start(place, words) as running:
+        answer: dict[str, float] = json.loads(running.output(seconds + 15))
+    return answer["connections"] / answer["seconds"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,23 +7,34 @@ row, for ilax and for all others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import ExitStack
 from functools import partial
 
-from ilax_perf import profile
-from ilax_perf.flows import SITES, Flow
-from ilax_perf.rows import MPPS, TARGETS, Rows
+from ilax_perf import flows as own_flows
+from ilax_perf import peer_flows, profile
+from ilax_perf.availability import left_out
+from ilax_perf.flows import Flow
+from ilax_perf.rows import MPPS, TARGETS, Rows, over
 from ilax_perf.sampling import Settings, medians, one_core
 from ilax_perf.sites import Generator
 
 # Frames: 20 to 150 ms.
 _BURST = 300_000
+# Of a burst, what must arrive: nobody gets a figure for losing packets.
+_LEAST = 0.99
 _PROFILED_BURSTS = 8
+
+_STACK = "rate.stack_delivery"
 
 # In order of the table: row, and what it is compared with.
 _COMPARED: dict[str, str | None] = {
     "rate.kernel_route": None,
+    "rate.nptv6": "rate.kernel_route",
+    "rate.srv6": "rate.kernel_route",
+    "rate.vxlan": "rate.kernel_route",
+    "rate.bridge": "rate.kernel_route",
+    "rate.macvlan": "rate.kernel_route",
     "rate.bare_redirect_peer": "rate.kernel_route",
     "rate.stack_delivery": "rate.kernel_route",
     "rate.stack_delivery_xdp": "rate.kernel_route",
@@ -36,14 +47,21 @@ _COMPARED: dict[str, str | None] = {
     "rate.drop_unknown": "rate.bare_drop",
     "rate.drop_limit": "rate.bare_drop",
     "rate.kernel_route_out": None,
+    "rate.egress_nptv6": "rate.kernel_route_out",
+    "rate.egress_srv6": "rate.kernel_route_out",
+    "rate.egress_vxlan": "rate.kernel_route_out",
     "rate.forward": "rate.kernel_route_out",
     "rate.forward_gateway": "rate.kernel_route_out",
+    "rate.kernel_route_local": None,
+    "rate.egress_local": "rate.kernel_route_local",
+    "rate.kernel_route_back": None,
+    "rate.router": "rate.kernel_route_back",
 }
 
 # Rows that explain another one; the first of them is what is left when all of
 # ilax is taken away, but for the one step that it cannot do without.
 _STEPS: dict[str, tuple[str, ...]] = {
-    "rate.stack_delivery": (
+    _STACK: (
         *("rate.bare_redirect_peer", "rate.stack_delivery_xdp"),
         "rate.xdp_delivery_to_stack",
     ),
@@ -52,23 +70,27 @@ _STEPS: dict[str, tuple[str, ...]] = {
 }
 
 
+# What stack delivery is compared with besides the kernel's route.
+_OVER = tuple(
+    f"rate.{peer}" for peer in ("nptv6", "srv6", "vxlan", "bridge", "macvlan", "bare_redirect_peer")
+)
+
+
 def measure(rows: Rows, settings: Settings) -> None:
     """Measure all rate rows that are asked for, and what they are compared with."""
     wanted = {name for name in _COMPARED if settings.wanted(name)}
+    for peer in _OVER:
+        if settings.wanted(over(_STACK, peer)):
+            wanted |= {_STACK, peer}
     wanted |= {step for name in wanted for step in _STEPS.get(name, ())}
     wanted |= {base for name in wanted if (base := _COMPARED[name])}
     if not wanted:
         return
     with ExitStack() as stack:
         settings.progress("rate.*: hosts are built")
-        built = {
-            flow.name: flow
-            for build, names in SITES.items()
-            if wanted.intersection(names)
-            for flow in build(stack)
-        }
+        built = _build(stack, wanted, settings)
         # Rows that are compared take their turns one right after the other.
-        flows = {name: built[name] for name in _COMPARED if name in wanted}
+        flows = {name: built[name] for name in _COMPARED if name in wanted & built.keys()}
         generator = stack.enter_context(Generator.make())
         stack.enter_context(one_core(settings.cpu))
         settings.progress(f"rate.*: {len(flows)} rows take turns")
@@ -80,9 +102,37 @@ def measure(rows: Rows, settings: Settings) -> None:
         for name, base in _COMPARED.items():
             if name in cost:
                 rows.add(name, 1000 / cost[name], MPPS, base)
+        _compare(rows, cost)
         for name in filter(rows.missed, _STEPS):
             settings.progress(f"{name}: where the time goes")
             rows.reasons[name] = _explain(name, generator, flows, cost)
+
+
+def _build(stack: ExitStack, wanted: Set[str], settings: Settings) -> dict[str, Flow]:
+    """All flows of the sites that are needed and that this machine can have."""
+    built: dict[str, Flow] = {}
+    for build, names in {**own_flows.SITES, **peer_flows.SITES}.items():
+        needs = peer_flows.NEEDS.get(build, ())
+        if wanted.isdisjoint(names) or left_out(needs, names, settings.progress):
+            continue
+        built |= {flow.name: flow for flow in build(stack)}
+    return built
+
+
+def _compare(rows: Rows, cost: Mapping[str, float]) -> None:
+    for peer in _OVER:
+        name = rows.add_over(_STACK, peer)
+        if name is not None and rows.missed(name):
+            target = TARGETS[name].value_at_least
+            assert target is not None
+            rows.reasons[name] = [_versus(cost[_STACK], target, peer, cost[peer])]
+
+
+def _versus(own: float, target: float, base: str, cost: float) -> str:
+    return (
+        f"{own:6.1f} ns for each packet; the target allows {cost / target:.1f}, "
+        f"{base} takes {cost:.1f}"
+    )
 
 
 def _burst(generator: Generator, flow: Flow) -> float:
@@ -95,8 +145,8 @@ def _burst(generator: Generator, flow: Flow) -> float:
     before = flow.count()
     each = generator.burst(flow.ns, flow.device, flow.frame, _BURST)
     arrived = flow.count() - before
-    if arrived <= 0:
-        raise RuntimeError(f"{flow.name}: no packet arrived")
+    if not _LEAST * _BURST <= arrived <= _BURST:
+        raise RuntimeError(f"{flow.name}: {arrived} of {_BURST} packets arrived")
     return each * _BURST / arrived
 
 
@@ -107,8 +157,7 @@ def _explain(
     target = TARGETS[name].at_least
     assert base is not None and target is not None
     lines = [
-        f"{cost[name]:6.1f} ns for each packet; the target allows {cost[base] / target:.1f}, "
-        f"{base} takes {cost[base]:.1f}",
+        _versus(cost[name], target, base, cost[base]),
         *(f"{cost[step]:6.1f} ns  {step}" for step in _STEPS[name]),
     ]
 

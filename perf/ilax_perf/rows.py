@@ -13,10 +13,11 @@ from ilax_perf.sampling import Median
 MPPS, NS, SECONDS, GBITS = "Mpps", "ns", "s", "Gbit/s"
 MICROSECONDS, PERCENT, FACTOR = "us", "%", "x"
 ROWS_PER_SECOND, BYTES, MEBIBYTES = "rows/s", "B", "MiB"
+EACH_SECOND = "1/s"
 
 MORE, LESS = "more", "less"
 _BETTER = {
-    **dict.fromkeys((MPPS, GBITS, ROWS_PER_SECOND), MORE),
+    **dict.fromkeys((MPPS, GBITS, ROWS_PER_SECOND, EACH_SECOND), MORE),
     **dict.fromkeys((NS, SECONDS, MICROSECONDS, BYTES, MEBIBYTES), LESS),
 }
 # Where the unit does not tell.
@@ -53,7 +54,8 @@ class Row:
     Attributes:
         name: dotted and stable.
         value: the median of `samples`, in `unit`.
-        unit: "Mpps", "ns", "us", "s", "Gbit/s", "rows/s", "B", "MiB", "%" or "x".
+        unit: "Mpps", "ns", "us", "s", "Gbit/s", "rows/s", "B", "MiB", "%", "x"
+            or "1/s".
         samples: all of them, in the order in which they were taken.
         of: name of the row that `ratio` divides by, or None.
         ratio: this value over that of row `of`, or None.
@@ -101,6 +103,18 @@ class Rows:
             ratio,
         )
 
+    def add_over(self, name: str, base: str) -> str | None:
+        """Append how many times the value of `base` the value of `name` is, if both are here.
+
+        Returns:
+            Name of the new row.
+        """
+        row, other = self._rows.get(name), self._rows.get(base)
+        if row is None or other is None or not other.value:
+            return None
+        self.add(over(name, base), row.value / other.value, FACTOR)
+        return over(name, base)
+
     def get(self, name: str) -> Row | None:
         """A row by name."""
         return self._rows.get(name)
@@ -112,6 +126,11 @@ class Rows:
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows.values())
+
+
+def over(name: str, base: str) -> str:
+    """Name of the row that says how many times the value of `base` that of `name` is."""
+    return f"{name}_over.{base.rpartition('.')[2]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +175,10 @@ class Target:
 TARGETS = {
     target.name: target
     for target in (
-        Target("rate.stack_delivery", at_least=1.8),
+        Target("rate.stack_delivery", at_least=1.9),
+        Target("rate.stack_delivery_over.nptv6", value_at_least=2.5),
+        Target("rate.stack_delivery_over.vxlan", value_at_least=3),
+        Target("rate.stack_delivery_over.bare_redirect_peer", value_at_least=0.95),
         Target("rate.xdp_delivery", at_least=0.85),
         Target("rate.drop_unknown", at_least=0.85),
         Target("cost.xdp_hit_1k", at_most=45),
@@ -165,6 +187,9 @@ TARGETS = {
         Target("load.mappings_1m", at_most=1.5),
         Target("cli.status_wall", at_most=0.15),
         Target("tcp.two_hosts", at_least=1.0),
+        Target("tcp.two_hosts_over.vxlan", value_at_least=1.3),
+        Target("rr_p99.ilax", ratio_at_most=1),
+        Target("rr_p99_tcp.ilax", ratio_at_most=1),
         Target("isolation.p99.xdp", ratio_at_most=4),
         Target("isolation.worse_than_xdp.none", value_at_least=2.5),
         *(

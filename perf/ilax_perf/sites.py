@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from ipaddress import IPv6Address
 from typing import Self
@@ -20,11 +20,12 @@ from ilax.bpf.link import TCX_INGRESS
 from ilax.bpf.program import LIVE_FRAMES
 from ilax.tables import index_key
 from ilax_perf import objects
+from ilax_perf.plain import attach
 from lab.capture import mac_of
 from lab.netns import Namespace
 from lab.operator import Options, add_arguments, up_arguments
 from lab.packets import udp_frame
-from lab.topology import UPLINK, Container, Host, Lab, Plan, attach_plainly
+from lab.topology import UPLINK, Container, Host, Lab, Plan
 
 # Two bytes more than an empty UDP packet has.
 _PAYLOAD = b"\0\0"
@@ -36,10 +37,10 @@ Count = Callable[[], int]
 
 
 class Generator:
-    """Sends 64-byte frames out of a veth into the device at its other end."""
+    """Sends frames of some lengths out of a veth into the device at its other end."""
 
-    def __init__(self, program: Program, frame: Map) -> None:
-        self._program = program
+    def __init__(self, programs: Mapping[str, Program], frame: Map) -> None:
+        self._programs = programs
         self._frame = frame
 
     @classmethod
@@ -47,23 +48,30 @@ class Generator:
     def make(cls) -> Iterator[Self]:
         """Load it for as long as the context lasts."""
         with objects.own("generator") as loaded:
-            yield cls(loaded.programs["perf_generate"], loaded.maps["perf_frame"])
+            yield cls(loaded.programs, loaded.maps["perf_frame"])
 
     def burst(self, ns: Namespace, device: str, frame: bytes, count: int) -> float:
         """Send `count` frames.
 
         The receiver's work is done in between, before this returns.
 
+        Args:
+            ns: where the device is.
+            device: a veth.
+            frame: of a length that bpf/generator.bpf.c has a program for.
+            count: how many.
+
         Returns:
             Nanoseconds for each frame, by the kernel's clock. It stands while
             the kernel prepares the run (which waits for all CPUs, so our own
             clock would mostly see that) and while others have the core.
         """
-        self._frame.update(objects.ONLY, frame)
+        program = self._programs[f"perf_generate_{len(frame)}"]
+        self._frame.update(objects.ONLY, frame.ljust(self._frame.value_size, b"\0"))
         # struct xdp_md: the packet's length and the device it seems to come from
         with ns.entered():
             context = struct.pack("=6I", 0, len(frame), 0, ns.ifindex(device), 0, 0)
-            done = self._program.test_run(frame, ctx=context, repeat=count, flags=LIVE_FRAMES)
+            done = program.test_run(frame, ctx=context, repeat=count, flags=LIVE_FRAMES)
         # The kernel cuts off the fraction.
         return done.duration_ns + 0.5
 
@@ -109,21 +117,13 @@ class Site:
             self.host.ns.run("ethtool", "-K", device, "gro", state)
 
     def route_plainly(self) -> str:
-        """Connect the first container by ordinary IPv6 routing.
-
-        Its neighbour is permanent and its GRO is on, as with ilax.
+        """Connect all containers by ordinary IPv6 routing.
 
         Returns:
-            Name of the host-side device.
+            Name of the host-side device of the first one.
         """
-        container = self.lab.containers[0]
-        attach_plainly(self.host, container, container.sir)
-        container.ns.run("ethtool", "-K", "eth0", "gro", "on")
-        self.host.ns.ip(
-            *("neighbour", "replace", container.address, "dev", container.name),
-            *("lladdr", mac_of(container.ns, "eth0"), "nud", "permanent"),
-        )
-        return container.name
+        first, *_ = [attach(container) for container in self.lab.containers]
+        return first
 
     def bring_up(self, *deliveries: str, xdp: str) -> None:
         """Bring ilax up and connect one container for each of `deliveries`."""
@@ -169,10 +169,14 @@ class Site:
             self.attach_tc(ns, device, peers.programs["perf_sink_tc"])
         return lambda: objects.total(peers.maps["perf_count"])
 
-    def frame_in(self, destination: IPv6Address) -> bytes:
+    def frame_in(self, destination: IPv6Address, source: IPv6Address = REMOTE_SENDER) -> bytes:
         """What the router sends to the uplink."""
-        macs = (mac_of(self.router, self.router_port), mac_of(self.host.ns, UPLINK))
-        return udp_frame(macs, (REMOTE_SENDER, destination), _PAYLOAD)
+        return udp_frame(self.macs_in, (source, destination), _PAYLOAD)
+
+    @property
+    def macs_in(self) -> tuple[str, str]:
+        """Source and destination of frames that the router sends to the uplink."""
+        return mac_of(self.router, self.router_port), mac_of(self.host.ns, UPLINK)
 
     def frame_out(self, container: Container, device: str, destination: IPv6Address) -> bytes:
         """What a container sends to the host-side device of its link."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """tcp.*: one TCP stream between containers on two hosts, through a router.
 
-The kernel route and ilax each have a lab of their own, made in the same way:
+The kernel route, ilax and its peers each have a lab of their own, made in the same way:
 veth pairs throughout, GRO on. All labs take turns. The receiver has the first
 core, the sender the last one, which also does what is between them.
 """
@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from ilax.bpf import Link
-from ilax_perf import objects, profile
-from ilax_perf.plain import route_plainly
-from ilax_perf.rows import GBITS, Rows
+from ilax_perf import objects, overlays, pairs, profile
+from ilax_perf.rows import GBITS, Rows, over
 from ilax_perf.sampling import Settings, medians
 from lab.netns import CommandError
-from lab.operator import Options, bring_up
+from lab.operator import Options
 from lab.topology import UPLINK, Lab, Plan
 
 _TOOL = "iperf3"
@@ -28,6 +27,10 @@ _PORT = 5201
 _SECONDS = 1  # iperf3 takes whole ones only, and 0 for ever
 # The default may be one that paces by timers, which would measure those.
 _CONGESTION_CONTROL = "cubic"
+# For all rows, and small enough for the largest tunnel: how iperf3's blocks of 128 KiB
+# fall into packets depends on it, and would differ from row to row.
+_SEGMENT = 1350
+_KERNEL, _ILAX = "tcp.kernel_route", "tcp.two_hosts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class Variant:
         of: row to compare with.
         xdp: whether the uplinks have an XDP program; ilax attaches none to a veth
             unless told to.
-        delivery: of the containers; None for plain routing.
+        delivery: of the containers; None without ilax.
+        way: without ilax, one of `pairs.WAYS`.
     """
 
     name: str
@@ -48,11 +52,16 @@ class Variant:
     of: str | None
     xdp: bool
     delivery: str | None
+    way: str = pairs.KERNEL
 
 
 _VARIANTS = (
-    Variant("tcp.kernel_route", "ilxperfk", None, False, None),
-    Variant("tcp.two_hosts", "ilxperfi", "tcp.kernel_route", False, "stack"),
+    Variant(_KERNEL, "ilxperfk", None, False, None),
+    Variant(_ILAX, "ilxperfi", _KERNEL, False, "stack"),
+    *(
+        Variant(f"tcp.{way}", f"ilxperf{way[0]}", _KERNEL, False, None, way)
+        for way in overlays.CONNECT
+    ),
     Variant("tcp.kernel_route_xdp", "ilxperfkx", None, True, None),
     Variant("tcp.two_hosts_xdp", "ilxperfix", "tcp.kernel_route_xdp", True, "stack"),
     Variant("tcp.two_hosts_xdp_delivery", "ilxperfid", "tcp.kernel_route_xdp", True, "xdp"),
@@ -62,12 +71,15 @@ _VARIANTS = (
 def measure(rows: Rows, settings: Settings) -> None:
     """Measure all TCP rows that are asked for, and what they are compared with."""
     names = {v.name for v in _VARIANTS if settings.wanted(v.name)}
+    for way in overlays.CONNECT:
+        if settings.wanted(over(_ILAX, f"tcp.{way}")):
+            names |= {_ILAX, f"tcp.{way}"}
     names |= {v.of for v in _VARIANTS if v.name in names and v.of}
-    if not names:
+    variants = [v for v in _VARIANTS if v.name in names and pairs.here(v.way, [v.name], settings)]
+    if not variants:
         return
     with ExitStack() as stack:
         settings.progress("tcp.*: hosts are built")
-        variants = [v for v in _VARIANTS if v.name in names]
         labs = {v.name: _build(v, stack) for v in variants}
         settings.progress(f"tcp.*: {len(labs)} rows take turns")
         result = medians(
@@ -78,21 +90,22 @@ def measure(rows: Rows, settings: Settings) -> None:
         )
         for variant in variants:
             rows.add(variant.name, result[variant.name], GBITS, variant.of)
-        if rows.missed("tcp.two_hosts"):
-            settings.progress("tcp.two_hosts: where the time goes")
-            rows.reasons["tcp.two_hosts"] = _explain(labs, settings)
+        for way in overlays.CONNECT:
+            rows.add_over(_ILAX, f"tcp.{way}")
+        if rows.missed(_ILAX):
+            settings.progress(f"{_ILAX}: where the time goes")
+            rows.reasons[_ILAX] = _explain(labs, settings)
 
 
 def _build(variant: Variant, stack: ExitStack) -> Lab:
     lab = stack.enter_context(Lab.make(variant.tag, Plan(hosts=2, containers=1)))
     if variant.delivery is None:
-        for container in lab.containers:
-            route_plainly(lab, container)
+        pairs.connect(lab, variant.way)
         if variant.xdp:
             _occupy_uplinks(lab, stack)
     else:
         xdp = "native" if variant.xdp else "auto"
-        bring_up(lab, Options(xdp=xdp, delivery=variant.delivery))
+        pairs.connect(lab, pairs.ILAX, Options(xdp=xdp, delivery=variant.delivery))
     if variant.delivery == "xdp":
         # A veth keeps "checksum still to be filled in" beside the packet, and
         # that does not survive a redirect by XDP. Cards send finished packets.
@@ -124,7 +137,7 @@ def _stream(lab: Lab, settings: Settings) -> float:
             *_alone_on(settings.cpu),
             *(_TOOL, "--json", "--client", server.address, "--port", str(_PORT)),
             *("--time", str(_SECONDS), "--connect-timeout", "3000"),
-            *("--congestion", _CONGESTION_CONTROL),
+            *("--congestion", _CONGESTION_CONTROL, "--set-mss", str(_SEGMENT)),
             check=False,
             timeout=_SECONDS + 15,
         )
@@ -148,11 +161,10 @@ def _explain(labs: dict[str, Lab], settings: Settings) -> list[str]:
         shares = profile.sample(lambda: rates.append(_stream(labs[name], settings)), command=_TOOL)
         return shares, 2 * 1000 / rates[0]
 
-    base = "tcp.kernel_route"
-    (own, cost), (other, base_cost) = sampled("tcp.two_hosts"), sampled(base)
+    (own, cost), (other, base_cost) = sampled(_ILAX), sampled(_KERNEL)
     if not own or not other:
         return []
     return [
-        f"microseconds of both cores for each megabit, by function, against {base}:",
+        f"microseconds of both cores for each megabit, by function, against {_KERNEL}:",
         *profile.differences(own, cost, other, base_cost, "us"),
     ]
