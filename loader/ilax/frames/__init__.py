@@ -4,8 +4,8 @@
 Written here and not taken from a library because what ilax needs is what those
 at hand leave out. dpkt 1.9 loses the length that a cut frame had, turns times into
 floating point, and leaves bytes where a header is not whole; python-pcapng 2.1
-reads pcapng only, at a fourteenth of the speed; Scapy takes a second to start.
-Files are in `ilax.frames.pcap`. The standard library is all that is needed.
+reads pcapng only, at less than a tenth of the speed; Scapy takes half a second to
+start. Files are in `ilax.frames.pcap`. Nothing beyond the standard library is needed.
 """
 
 from ilax.frames.headers import Link, guess_link

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ilax import address as arithmetic
@@ -13,6 +13,10 @@ from ilax.errors import AddressError
 
 if TYPE_CHECKING:
     from ilax.fabric import Fabric
+
+
+def _unknown(_: Address) -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,8 @@ class Translator:
         own: locators of this host, /64 each.
         cbit: wire identifiers carry the C-bit.
         typed: identifiers carry a type; 0 is that of a host.
-        places: wire address of a SIR address, where it is known.
-        names: of endpoints on this host, by their SIR address.
+        place_of: wire address of a SIR address, None where it is not known.
+        name_of: name of the endpoint with a SIR address, None for all others.
     """
 
     sir_prefixes: tuple[Prefix, ...]
@@ -66,16 +70,16 @@ class Translator:
     own: tuple[Prefix, ...] = ()
     cbit: bool = True
     typed: bool = True
-    places: Mapping[Address, Address] = field(default_factory=dict)
-    names: Mapping[Address, str] = field(default_factory=dict)
+    place_of: Callable[[Address], Address | None] = _unknown
+    name_of: Callable[[Address], str | None] = _unknown
 
     @classmethod
     def of(
         cls,
         fabric: Fabric,
         *,
-        places: Mapping[Address, Address] | None = None,
-        names: Mapping[Address, str] | None = None,
+        place_of: Callable[[Address], Address | None] = _unknown,
+        name_of: Callable[[Address], str | None] = _unknown,
     ) -> Translator:
         """The translator of an instance's prefixes (`ilax.fabric.read`)."""
         return cls(
@@ -84,8 +88,8 @@ class Translator:
             own=fabric.locators,
             cbit=fabric.cbit,
             typed=fabric.typed,
-            places=places or {},
-            names=names or {},
+            place_of=place_of,
+            name_of=name_of,
         )
 
     def is_sir(self, address: Address) -> bool:
@@ -103,17 +107,10 @@ class Translator:
             return None
         return sir
 
-    def to_wire(self, address: Address, locator: Prefix | None = None) -> Address | None:
-        """Wire address of a SIR address; None if it is none, or its place is not known.
-
-        Args:
-            address: any.
-            locator: /64 of the host; default: what `places` says.
-        """
+    def to_wire(self, address: Address, locator: Prefix) -> Address | None:
+        """Wire address of a SIR address at a locator (/64); None if there is none."""
         if not self.is_sir(address):
             return None
-        if locator is None:
-            return self.places.get(address)
         try:
             return arithmetic.to_wire(address, locator.upper, cbit=self.cbit, typed=self.typed)
         except AddressError:
@@ -122,13 +119,13 @@ class Translator:
     def meaning(self, address: Address) -> Meaning | None:
         """Explain an address; None if it is no business of the domain."""
         if self.is_sir(address):
-            wire = self.places.get(address)
+            wire = self.place_of(address)
             place = None if wire is None else Prefix(wire.prefix)
-            return Meaning("sir", address, place, place in self.own, self.names.get(address))
+            return Meaning("sir", address, place, place in self.own, self.name_of(address))
         if not any(address in prefix for prefix in self.carriers):
             return None
         place = Prefix(address.prefix)
         sir = self.to_sir(address)
         if sir is None:
             return Meaning("host", None, place, place in self.own, None)
-        return Meaning("wire", sir, place, place in self.own, self.names.get(sir))
+        return Meaning("wire", sir, place, place in self.own, self.name_of(sir))
