@@ -8,7 +8,7 @@ nanoseconds, and the length that a cut frame had is kept.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Protocol
 
 from ilax.errors import UsageError
@@ -31,10 +31,12 @@ class Capture(Protocol):
     Attributes:
         nanoseconds: whether its times are finer than microseconds.
         snaplen: most bytes that it keeps of a frame.
+        link: of all frames; None where each one has its own.
     """
 
     nanoseconds: bool
     snaplen: int
+    link: Link | None
 
     def __iter__(self) -> Iterator[Record]: ...
 
@@ -78,11 +80,12 @@ class Reader:
         self._record = struct.Struct(order + _RECORD)
         self.nanoseconds = number == _NANOSECONDS
         # The upper bits say whether frames end with a checksum.
-        self.link = link_of(link & 0xFFFF)
+        self.link: Link | None = link_of(link & 0xFFFF)
 
     def __iter__(self) -> Iterator[Record]:
         """Frames in the order of the file."""
         read, record, link = self._stream.read, self._record, self.link
+        assert link is not None
         scale = 1 if self.nanoseconds else 1000
         number = 0
         while header := read(record.size):
@@ -141,3 +144,32 @@ class Writer:
             "<" + _RECORD, seconds, rest // self._scale, len(record.data), record.length
         )
         self._stream.write(header + record.data)
+
+
+def copy(
+    capture: Capture, stream: BinaryIO, change: Callable[[Record], Record], *, flush: bool
+) -> None:
+    """Write a capture anew as pcap, each record changed.
+
+    Args:
+        capture: is read to its end.
+        stream: where to.
+        change: one record to another one.
+        flush: after each record, and not when the buffer is full.
+    """
+
+    def begin(link: Link) -> Writer:
+        writer = Writer(stream, link, nanoseconds=capture.nanoseconds, snaplen=capture.snaplen)
+        if flush:
+            stream.flush()
+        return writer
+
+    # At once where it is known: who reads behind a pipe waits for it.
+    writer = None if capture.link is None else begin(capture.link)
+    for record in capture:
+        writer = writer or begin(record.link)
+        writer.write(change(record))
+        if flush:
+            stream.flush()
+    if writer is None:
+        begin(Link.ETHERNET)

@@ -38,6 +38,7 @@ class Reader:
 
     nanoseconds = True
     snaplen = _NO_SNAPLEN
+    link: Link | None = None
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
