@@ -11,9 +11,32 @@ from ilax.address import Address
 from ilax.errors import AddressError
 from ilax.frames import Translator
 from ilax.netlink import interface_names
+from ilax.tables import index_key
 
 if TYPE_CHECKING:
     from ilax.instance import Instance
+
+
+def device_names(instance: Instance) -> Callable[[int], str]:
+    """Names of devices of the instance's namespace, by number; "" for number 0.
+
+    From another namespace the names cannot be seen, and numbers are shown.
+    """
+    from ilax.instance import own_netns
+
+    config = instance.config.get(index_key(0))
+    here = config is not None and int(config["netns"]) == own_netns()
+    known: dict[int, str] = {}
+
+    def name(number: int) -> str:
+        if not number:
+            return ""
+        if here and number not in known:
+            known.update(interface_names())
+        # Gone, perhaps: it is not asked for again.
+        return known.setdefault(number, f"if{number}")
+
+    return name
 
 
 def translator(instance: Instance) -> Translator:
@@ -34,12 +57,7 @@ def translator(instance: Instance) -> Translator:
 
 
 def _names(instance: Instance, known: fabric.Fabric) -> Callable[[Address], str | None]:
-    devices = interface_names()
-
-    def device(number: int) -> str:
-        if number and number not in devices:
-            devices.update(interface_names())
-        return devices.get(number, f"device {number}") if number else "host"
+    device = device_names(instance)
 
     def name_of(sir: Address) -> str | None:
         for locator in known.locators:
@@ -48,7 +66,7 @@ def _names(instance: Instance, known: fabric.Fabric) -> Callable[[Address], str 
             except AddressError:
                 return None
             if row is not None:
-                return device(int(row["ifindex"]))
+                return device(int(row["ifindex"])) or "host"
         return None
 
     return name_of

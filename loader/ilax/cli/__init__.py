@@ -30,6 +30,7 @@ _COMMANDS = {
     "limit": ("limit", "limit"),
     "address": ("address", "address"),
     "counters": ("counters", "counters"),
+    "monitor": ("monitor", "monitor"),
     "capture": ("capture", "capture"),
     "version": ("version", "version"),
     "completion": ("completion", "completion"),
