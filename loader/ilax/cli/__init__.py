@@ -31,6 +31,7 @@ _COMMANDS = {
     "address": ("address", "address"),
     "counters": ("counters", "counters"),
     "monitor": ("monitor", "monitor"),
+    "top": ("top", "top"),
     "capture": ("capture", "capture"),
     "version": ("version", "version"),
     "completion": ("completion", "completion"),
