@@ -98,7 +98,7 @@ def monitor(
     and lost for want of room is said at the end. Packets that limits marked have
     no samples: they are counted by limit, once a second.
 
-    With --json each line is one object: kind "drop", "marks", and "summary" last.
+    With --json each line is one object: kind "start", "drop", "marks" and "summary".
 
     \b
     Example:
@@ -120,6 +120,7 @@ def monitor(
         save = _saver(stack, file, watch.translator if sir else None)
         printer = _Printer(context.as_json, details, watch.translator)
         with contextlib.suppress(KeyboardInterrupt):
+            printer.start(watch)
             _follow(watch, printer, save, count, duration, follow_marks)
         if not instance.is_pinned():
             click.echo(f"instance {instance.name} was taken down", err=True)
@@ -204,6 +205,13 @@ class _Printer:
         self._json = as_json
         self._details = details
         self._translator = translator
+
+    def start(self, watch: Watch) -> None:
+        """All that is dropped from now on is told."""
+        if self._json:
+            self._object("start", time=time.time(), instance=watch.instance.name)
+        else:
+            click.echo(f"watching instance {watch.instance.name}, Ctrl-C ends it", err=True)
 
     def drop(self, drop: Drop) -> None:
         """One dropped packet."""
