@@ -199,6 +199,34 @@ def test_wrong_names_are_refused(lab: Lab, host: Host) -> None:
         assert answer.stderr.startswith("ilax: ")
 
 
+def test_the_end_of_an_instance_ends_who_watches_it() -> None:
+    with (
+        Lab.make(f"{PREFIX}watchend", Plan(hosts=1, containers=0)) as made,
+        contextlib.ExitStack() as stack,
+    ):
+        operator.bring_up(made)
+        (host,) = made.hosts
+        terminal = Terminal(command(host, "top"))
+        stack.callback(terminal.close)
+        process = stack.enter_context(monitoring(host))
+        plain = stack.enter_context(
+            host.ns.running(
+                *(sys.executable, "-m", "ilax", "--instance", host.ilax.instance),
+                *("top", "--interval", "0.1"),
+                env=environment(),
+            )
+        )
+        assert plain.stdout is not None
+        assert "endpoints receive" in plain.stdout.readline()
+        terminal.wait_for("ilax top")
+        host.ilax("down")
+        assert output(process)[-1]["kind"] == "summary"
+        last = plain.stdout.read().splitlines()[-1]
+        assert last == f"ilax: instance {host.ilax.instance} was taken down"
+        assert [one.wait(20) for one in (process, plain, terminal.process)] == [1, 1, 1]
+        assert termios.tcgetattr(terminal.theirs) == terminal.modes
+
+
 # --- limits: marks, and top -------------------------------------------------------
 
 

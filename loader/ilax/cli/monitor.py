@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ilax.address import Address, parse
-from ilax.cli.context import ADDRESS, Context, pass_context, plain, table
+from ilax.cli.context import ADDRESS, Context, pass_context, plain, table, taken_down
 from ilax.errors import AddressError, UsageError
 
 if TYPE_CHECKING:
@@ -122,9 +122,9 @@ def monitor(
         with contextlib.suppress(KeyboardInterrupt):
             printer.start(watch)
             _follow(watch, printer, save, count, duration, follow_marks)
-        if not instance.is_pinned():
-            click.echo(f"instance {instance.name} was taken down", err=True)
         printer.summary(watch)
+        if not instance.is_pinned():
+            raise taken_down(instance)
 
 
 def _check_names(reasons: tuple[str, ...], hooks: tuple[str, ...]) -> None:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from ilax import units
-from ilax.cli.context import Context, pass_context, plain, table
-from ilax.errors import IlaxError
+from ilax.cli.context import Context, pass_context, plain, table, taken_down
 
 if TYPE_CHECKING:
     from ilax.instance import Instance
@@ -74,11 +73,6 @@ def _is_screen() -> bool:
     return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb")
 
 
-def gone(instance: Instance) -> IlaxError:
-    """What is said when there is nothing more to look at."""
-    return IlaxError(f"instance {instance.name} was taken down")
-
-
 def _print(
     context: Context,
     instance: Instance,
@@ -97,7 +91,7 @@ def _print(
         due += interval
         time.sleep(max(0.0, due - time.monotonic()))
         if not instance.is_pinned():
-            raise gone(instance)
+            raise taken_down(instance)
         rates.look()
         view = rates.view(order, limit)
         if context.as_json:

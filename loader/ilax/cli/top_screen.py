@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import sys
 import termios
 import time
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ilax.cli.top import gone
+from ilax.cli.context import taken_down
 from ilax.cli.top_tables import screen
 from ilax.rates import Rates
 
@@ -59,7 +60,7 @@ def run(instance: Instance, interval: float, order: Order, rows: int | None) -> 
             if shown is None or not halted:
                 shown = rates.view(order, rows or console.height)
             live.update(screen(shown, console, halted=halted), refresh=True)
-    raise gone(instance)
+    raise taken_down(instance)
 
 
 @contextlib.contextmanager
@@ -70,11 +71,18 @@ def _keyboard() -> Iterator[_Wait]:
         return
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
+    handler = signal.signal(signal.SIGTERM, _end)
     try:
         tty.setcbreak(fd)
         yield _Wait(fd)
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _end(number: int, _: object) -> None:
+    """Leave by way of what puts the terminal back."""
+    sys.exit(128 + number)
 
 
 class _Wait:
