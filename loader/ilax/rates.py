@@ -50,8 +50,10 @@ class _Names:
     def __init__(self, instance: Instance, tree: Tree | None) -> None:
         self.at = time.monotonic()
         _, rows = instance.endpoints.rows()
-        self.rows = rows[rows["slot"] != 0]
         self.total = len(rows)
+        rows = rows[rows["slot"] != 0]
+        # In the order of their addresses, where they are equal in all else.
+        self.rows = rows[np.lexsort((rows["sir"]["identifier"], rows["sir"]["prefix"]))]
         by_cgroup = slots_by_cgroup(instance)
         self.tree = tree or Tree.read()
         if any(cgroup not in self.tree.by_id for cgroup in by_cgroup):
@@ -241,13 +243,8 @@ def _rates(before: Any, now: Any, names: list[str], seconds: float) -> _Arrays:
 
 
 def _first(values: NDArray[np.float64], rows: int | None) -> NDArray[np.intp]:
-    """Indexes of the largest values, the largest first; equal ones by index."""
-    if rows is not None and rows < len(values):
-        # Sorting all of them would cost more than reading them did.
-        best = np.sort(np.argpartition(-values, rows)[:rows])
-        found: NDArray[np.intp] = best[np.argsort(-values[best], kind="stable")]
-        return found
-    return np.argsort(-values, kind="stable")
+    """Indexes of the largest values, the largest first; equal ones stay in their order."""
+    return np.argsort(-values, kind="stable")[:rows]
 
 
 def _backlogs(instance: Instance) -> NDArray[np.int64]:
