@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ilax monitor`, `top` and `capture` while real tasks send real packets."""
+"""`ilax monitor` and `ilax top` while real tasks send real packets."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import socket
-import struct
 import subprocess
 import sys
 import termios
@@ -22,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from ilax.frames import Link, decode, pcap
+from ilax.frames import decode, pcap
 from lab import operator
 from lab.cgroups import Cgroups, own_cgroups
 from lab.cleanup import PREFIX
 from lab.ilax import environment
 from lab.netns import Namespace, run
-from lab.probes import must_ping, traceroute
+from lab.terminal import Terminal
 from lab.topology import Container, Host, Lab, Plan
 from lab.wait import until
 
@@ -40,9 +36,6 @@ PORT = 4711
 def lab() -> Iterator[Lab]:
     with Lab.make(f"{PREFIX}watch", Plan(hosts=2)) as made:
         operator.bring_up(made, operator.Options(xdp="native"))
-        made.complete_checksums()
-        for container in made.containers:
-            container.ns.run("ethtool", "-K", "eth0", "tx", "off")
         yield made
 
 
@@ -288,38 +281,6 @@ def test_top_for_scripts(lab: Lab, host: Host, limited: tuple[Container, Cgroups
     assert text.count("2 endpoints receive") == 2
 
 
-class Terminal:
-    """A program in a terminal of its own."""
-
-    def __init__(self, argv: list[str], size: tuple[int, int] = (30, 130)) -> None:
-        self.ours, self.theirs = pty.openpty()
-        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("4H", *size, 0, 0))
-        self.modes = termios.tcgetattr(self.theirs)
-        env = {**os.environ, **environment(), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
-        self.process = subprocess.Popen(
-            argv, stdin=self.theirs, stdout=self.theirs, stderr=self.theirs, env=env
-        )
-        self.text = ""
-
-    def wait_for(self, pattern: str) -> str:
-        """Read until a pattern has come; returns what came until then, and forgets it."""
-
-        def found() -> bool:
-            while select.select([self.ours], [], [], 0)[0]:
-                self.text += os.read(self.ours, 65536).decode("utf-8", "replace")
-            return re.search(pattern, self.text, re.DOTALL) is not None
-
-        until(found, f"{pattern!r} on the screen, which shows {self.text!r}")
-        text, self.text = self.text, ""
-        return text
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.ours)
-        os.close(self.theirs)
-
-
 def test_top_on_a_terminal(lab: Lab, host: Host, limited: tuple[Container, Cgroups]) -> None:
     target, own = limited
     source = lab.hosts[1].containers[0].ns
@@ -345,98 +306,3 @@ def test_top_on_a_terminal(lab: Lab, host: Host, limited: tuple[Container, Cgrou
         os.write(terminal.ours, b"q")
         assert terminal.process.wait(20) == 0
         assert termios.tcgetattr(terminal.theirs) == terminal.modes
-
-
-# --- capture ----------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def dumping(ns: Namespace, device: str, file: Path) -> Iterator[None]:
-    """What passes a device, in a file that is complete when the context ends."""
-    argv = (
-        "tcpdump",
-        "-Z",
-        "root",
-        "-U",
-        "--immediate-mode",
-        "-i",
-        device,
-        "-s",
-        "0",
-        "-w",
-        str(file),
-        "ip6",
-    )
-    with ns.running(*argv) as process:
-        until(lambda: file.exists() and file.stat().st_size >= 24, "a capture")
-        yield
-        process.terminate()
-        process.wait(20)
-
-
-def checksums(file: Path) -> tuple[int, int]:
-    """How many checksums tcpdump finds right and wrong."""
-    text = run("tcpdump", "-nvvr", str(file)).stdout
-    good = len(re.findall(r"\(correct\)|udp sum ok|icmp6 sum ok", text))
-    return good, len(re.findall(r"incorrect|bad udp cksum|bad icmp6 cksum", text))
-
-
-def test_a_capture_of_the_wire_becomes_one_of_tasks_and_back(
-    lab: Lab, host: Host, tmp_path: Path
-) -> None:
-    sender, target = lab.hosts[1].containers[0], host.containers[0]
-    on_wire, as_sir, again = (tmp_path / f"{name}.pcap" for name in ("wire", "sir", "again"))
-    with dumping(lab.router, host.router_port, on_wire):
-        must_ping(sender.ns, target.address)
-        send(sender.ns, target.address, 3)
-        traceroute(target.ns, sender.address)
-    count = len(list(_records(on_wire)))
-    assert count >= 8
-    done = host.ilax.json("capture", "to-sir", on_wire, as_sir)
-    assert done["frames"] == count
-    wire_address = host.ilax.wire(target.address)
-    before, after = _addresses(on_wire), _addresses(as_sir)
-    assert wire_address in before
-    assert not any(address.startswith("2001:db8:42:") and "3000" in address for address in after)
-    assert {sender.address, target.address} <= after
-    good, bad = checksums(as_sir)
-    assert good >= 8
-    assert (good, bad) == checksums(on_wire)
-    assert bad == 0
-    # Without an instance, through pipes, as pcapng is not needed for: the same bytes.
-    options = (
-        *("--sir-prefix", str(lab.plan.sir_prefix), "--block", str(lab.plan.block)),
-        *("-", "-"),
-    )
-    piped = subprocess.run(
-        [sys.executable, "-m", "ilax", "capture", "to-sir", *options],
-        input=on_wire.read_bytes(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        check=True,
-        env={**os.environ, **environment()},
-    )
-    assert piped.stdout == as_sir.read_bytes()
-    host.ilax("capture", "to-wire", as_sir, again)
-    assert _without_errors(again) == _without_errors(on_wire)
-
-
-def _records(file: Path) -> list[bytes]:
-    with file.open("rb") as stream:
-        return [record.data for record in pcap.read(stream)]
-
-
-def _without_errors(file: Path) -> list[bytes]:
-    """Frames but ICMPv6 errors: a router sends those to a SIR address, a task to a wire address."""
-    return [data for data in _records(file) if decode(data).quoted is None]
-
-
-def _addresses(file: Path) -> set[str]:
-    """All that stands in a capture's headers and in what its errors quote."""
-    found: set[str] = set()
-    for data in _records(file):
-        packet = decode(data, link=Link.ETHERNET)
-        for one in (packet, packet.quoted):
-            if one is not None:
-                found |= {str(one.src), str(one.dst)}
-    return found
