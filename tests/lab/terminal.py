@@ -40,16 +40,25 @@ class Terminal:
         self.text = ""
 
     def wait_for(self, pattern: str) -> str:
-        """Read until a pattern has come; returns what came until then, and forgets it."""
+        """Read until a pattern has come.
 
-        def found() -> bool:
+        Returns:
+            What came until its end, which is forgotten.
+        """
+
+        def found() -> re.Match[str] | None:
             while select.select([self.ours], [], [], 0)[0]:
                 self.text += os.read(self.ours, 65536).decode("utf-8", "replace")
-            return re.search(pattern, self.text, re.DOTALL) is not None
+            return re.search(pattern, self.text, re.DOTALL)
 
-        until(found, f"{pattern!r} on the screen, which shows {self.text!r}")
-        text, self.text = self.text, ""
-        return text
+        try:
+            match = until(found, f"{pattern!r} on the screen")
+        except TimeoutError as error:
+            error.add_note(f"it shows {self.text!r}")
+            raise
+        assert match is not None
+        shown, self.text = self.text[: match.end()], self.text[match.end() :]
+        return shown
 
     def close(self) -> None:
         """End the program and the terminal."""
