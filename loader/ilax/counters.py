@@ -44,6 +44,15 @@ def reason_names() -> dict[int, str]:
     }
 
 
+def reason_name(reason: int) -> str:
+    """Name of any reason, also of a third party's or a newer minor's."""
+    names = reason_names()
+    user = schema.enum("ilax_reason")["ILAX_DROP_USER"]
+    if reason > user:
+        return f"{names[user]}_{reason - user}"
+    return names.get(reason) or f"reason_{reason}"
+
+
 def hook_names() -> dict[int, str]:
     """Name of each hook, such as `xdp_ingress`."""
     return {
@@ -79,20 +88,16 @@ def read(instance: Instance, *, zeros: bool = False) -> list[Counter]:
     rows = instance.counters.per_cpu()
     sums = {name: rows[name].sum(axis=1) for name in ("packets", "bytes", "sampled", "lost")}
     reasons, per_hook = reason_names(), schema.enum("ilax_reason")["ILAX_REASON_COUNT"]
-    user = schema.enum("ilax_reason")["ILAX_DROP_USER"]
     found = []
     for hook, hook_name in hook_names().items():
         for reason in range(per_hook):
             index = hook * per_hook + reason
             if not sums["packets"][index] and not (zeros and reason in reasons):
                 continue
-            name = reasons.get(reason) or f"reason_{reason}"
-            if reason > user:
-                name = f"{reasons[user]}_{reason - user}"
             found.append(
                 Counter(
                     hook_name,
-                    name,
+                    reason_name(reason),
                     verdict_of(reason),
                     *(int(sums[key][index]) for key in ("packets", "bytes", "sampled", "lost")),
                 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ilax import schema
 from ilax.bpf import RingBuffer
-from ilax.counters import hook_names, reason_names
+from ilax.counters import hook_names, reason_name
 
 if TYPE_CHECKING:
     from ilax.instance import Instance
@@ -44,7 +44,7 @@ def decode(raw: bytes) -> Event:
     return Event(
         time=int(row["time"]),
         hook=hook_names().get(int(row["hook"]), str(row["hook"])),
-        reason=reason_names().get(int(row["reason"]), f"reason_{row['reason']}"),
+        reason=reason_name(int(row["reason"])),
         ifindex=int(row["ifindex"]),
         length=int(row["len"]),
         slot=int(row["slot"]),

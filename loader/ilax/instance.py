@@ -135,14 +135,15 @@ class Instance(Closing):
             ConflictError: the instance was taken down since it was opened.
         """
         with self.pins.lock():
-            if not self._is_pinned():
+            if not self.is_pinned():
                 raise ConflictError(
                     f"instance {self.name} was taken down meanwhile; nothing was changed",
                     hint="try again",
                 )
             yield
 
-    def _is_pinned(self) -> bool:
+    def is_pinned(self) -> bool:
+        """Whether these are still the maps that are pinned: not after `down`."""
         try:
             with Map.open_pinned(self.pins.maps / "ilax_abi") as pinned:
                 return pinned.id == self.maps["ilax_abi"].id

@@ -56,6 +56,15 @@ def format_of(name: str) -> str:
     return "jsonl" if name.endswith((".jsonl", ".ndjson", ".json")) else "csv"
 
 
+def records(stream: TextIO, file_format: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and columns of each row, unchecked.
+
+    Raises:
+        UsageError: not of that format.
+    """
+    return _READERS[file_format](stream)
+
+
 def _column(records: list[tuple[int, dict[str, Any]]], name: str) -> list[str]:
     texts = []
     for number, record in records:
@@ -123,9 +132,9 @@ def load(
     import numpy as np
 
     known = fabric.read(instance)
-    records = _READERS[file_format](stream)
+    rows = records(stream, file_format)
     checked: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
-    while chunk := list(islice(records, mappings.CHUNK_ROWS)):
+    while chunk := list(islice(rows, mappings.CHUNK_ROWS)):
         sir = _addresses(chunk, "sir")
         if chunk[0][1].get("wire"):
             wire = _addresses(chunk, "wire")

@@ -30,6 +30,9 @@ _COMMANDS = {
     "limit": ("limit", "limit"),
     "address": ("address", "address"),
     "counters": ("counters", "counters"),
+    "monitor": ("monitor", "monitor"),
+    "top": ("top", "top"),
+    "capture": ("capture", "capture"),
     "version": ("version", "version"),
     "completion": ("completion", "completion"),
 }

@@ -8,11 +8,15 @@ import enum
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ilax.address import Address, Prefix, parse, parse_prefix
+from ilax.errors import IlaxError
+
+if TYPE_CHECKING:
+    from ilax.instance import Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,11 @@ class Context:
     def show(self, value: Any, text: str) -> None:
         """Print `value` as JSON if asked for, else `text`."""
         click.echo(json.dumps(plain(value), indent=2) if self.as_json else text)
+
+
+def taken_down(instance: Instance) -> IlaxError:
+    """What is said when there is nothing more to look at."""
+    return IlaxError(f"instance {instance.name} was taken down")
 
 
 pass_context = click.make_pass_decorator(Context)

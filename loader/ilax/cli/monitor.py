@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ilax monitor`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ilax.address import Address, parse
+from ilax.cli.context import ADDRESS, Context, pass_context, plain, table, taken_down
+from ilax.errors import AddressError, UsageError
+
+if TYPE_CHECKING:
+    from ilax.frames import Translator
+    from ilax.marks import Marked
+    from ilax.monitor import Drop, Net, Watch
+
+_PROTOCOLS = {"tcp": 6, "udp": 17, "icmpv6": 58}
+_POLL_MS = 200
+_MARKS_S = 1.0
+
+
+class _NetType(click.ParamType[Any]):
+    """An address, or the first bits of one."""
+
+    name = "address[/bits]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Text to `Net`."""
+        from ilax.monitor import Net
+
+        base, slash, bits = value.partition("/")
+        if not slash:
+            return Net(parse(base))
+        if not (bits.isascii() and bits.isdigit() and int(bits) <= 128):
+            raise AddressError(f"{value!r}: the prefix length is not in 0..128")
+        return Net(parse(base), int(bits))
+
+
+class _ProtocolType(click.ParamType[Any]):
+    """A protocol by name or number."""
+
+    name = "protocol"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Text to a number."""
+        if value.lower() in _PROTOCOLS:
+            return _PROTOCOLS[value.lower()]
+        if value.isascii() and value.isdigit() and int(value) < 256:
+            return int(value)
+        raise UsageError(f"{value!r} is no protocol: {', '.join(_PROTOCOLS)}, or a number to 255")
+
+
+_NET, _PROTOCOL = _NetType(), _ProtocolType()
+
+
+@click.command()
+@click.option("--reason", "reasons", multiple=True, help="Such as drop_no_mapping; repeat it.")
+@click.option("--hook", "hooks", multiple=True, help="Such as container; repeat it.")
+@click.option("--endpoint", type=ADDRESS, help="Of this endpoint: its SIR address.")
+@click.option("--src", type=_NET, help="From this address or prefix, wire or SIR.")
+@click.option("--dst", type=_NET, help="To this address or prefix, wire or SIR.")
+@click.option("--proto", "protocol", type=_PROTOCOL, help="tcp, udp, icmpv6 or a number.")
+@click.option("--count", type=click.IntRange(1), help="Stop after so many samples.")
+@click.option("--duration", type=click.FloatRange(0, min_open=True), help="Stop after so many s.")
+@click.option("--older", is_flag=True, help="Also samples that wait from before the start.")
+@click.option("--details", is_flag=True, help="Several lines for each packet.")
+@click.option("--marks/--no-marks", default=None, help="Default: unless packets are filtered.")
+@click.option("--pcap", "file", help="Write the samples to this file, too.")
+@click.option("--sir", is_flag=True, help="In that file wire addresses become SIR addresses.")
+@pass_context
+def monitor(
+    context: Context,
+    reasons: tuple[str, ...],
+    hooks: tuple[str, ...],
+    endpoint: Address | None,
+    src: Net | None,
+    dst: Net | None,
+    protocol: int | None,
+    count: int | None,
+    duration: float | None,
+    older: bool,
+    details: bool,
+    marks: bool | None,
+    file: str | None,
+    sir: bool,
+) -> None:
+    """Show dropped packets as they are dropped, until Ctrl-C.
+
+    The datapath writes a sample of one packet for each reason, hook, CPU and tick
+    of the kernel's clock, with its first 128 bytes. How many were dropped, sampled
+    and lost for want of room is said at the end. Packets that limits marked have
+    no samples: they are counted by limit, once a second.
+
+    With --json each line is one object: kind "start", "drop", "marks" and "summary".
+
+    \b
+    Example:
+      ilax monitor
+      ilax monitor --reason drop_no_mapping --proto tcp --count 10
+      ilax monitor --endpoint 2001:db8:5a5a:1:2000::5 --pcap drops.pcap --sir
+    """
+    from ilax.instance import Instance
+    from ilax.monitor import Filter, watching
+
+    if sir and file is None:
+        raise UsageError("--sir says how --pcap writes; nothing was read")
+    _check_names(reasons, hooks)
+    wanted = Filter(frozenset(reasons), frozenset(hooks), endpoint, src, dst, protocol)
+    follow_marks = wanted == Filter() if marks is None else marks
+    with contextlib.ExitStack() as stack:
+        instance = stack.enter_context(Instance.open(context.instance))
+        watch = stack.enter_context(watching(instance, wanted, older=older))
+        save = _saver(stack, file, watch.translator if sir else None)
+        printer = _Printer(context.as_json, details, watch.translator)
+        with contextlib.suppress(KeyboardInterrupt):
+            printer.start(watch)
+            _follow(watch, printer, save, count, duration, follow_marks)
+        printer.summary(watch)
+        if not instance.is_pinned():
+            raise taken_down(instance)
+
+
+def _check_names(reasons: tuple[str, ...], hooks: tuple[str, ...]) -> None:
+    from ilax import counters
+
+    drops = {
+        counters.reason_name(number)
+        for number in range(128)
+        if counters.verdict_of(number) == "drop"
+    }
+    for given, known, what in (
+        (reasons, drops, "reason of a drop"),
+        (hooks, set(counters.hook_names().values()), "hook"),
+    ):
+        for name in given:
+            if name not in known:
+                named = ", ".join(sorted(n for n in known if not n[-1].isdigit()))
+                raise UsageError(f"{name!r} is no {what}: {named}; nothing was read")
+
+
+def _saver(
+    stack: contextlib.ExitStack, file: str | None, translator: Translator | None
+) -> Callable[[Drop], None]:
+    """What writes a drop to the capture, if there is one."""
+    if file is None:
+        return lambda drop: None
+    from ilax.frames import Link, pcap, rewrite
+
+    path = Path(file)
+    stream = stack.enter_context(path.open("wb"))
+    writer = pcap.Writer(stream, Link.ETHERNET)
+    stream.flush()
+    change = rewrite.to_sir(translator) if translator else None
+
+    def save(drop: Drop) -> None:
+        writer.write(change(drop.record) if change else drop.record)
+        stream.flush()
+
+    return save
+
+
+def _follow(
+    watch: Watch,
+    printer: _Printer,
+    save: Callable[[Drop], None],
+    count: int | None,
+    duration: float | None,
+    follow_marks: bool,
+) -> None:
+    from ilax.marks import Marks
+
+    instance = watch.instance
+    marks = Marks(instance) if follow_marks else None
+    now = time.monotonic()
+    end = None if duration is None else now + duration
+    look = now + _MARKS_S
+    while end is None or now < end:
+        wait = min(t for t in (look, end) if t is not None) - now
+        for drop in watch.poll(max(1, min(_POLL_MS, int(wait * 1000)))):
+            save(drop)
+            printer.drop(drop)
+            if printer.shown == count:
+                return
+        now = time.monotonic()
+        if now >= look or (end is not None and now >= end):
+            look = now + _MARKS_S
+            if marks is not None:
+                printer.marks(marks.since_last())
+            if not instance.is_pinned():
+                return
+
+
+class _Printer:
+    """Prints what happens, one line or object each."""
+
+    def __init__(self, as_json: bool, details: bool, translator: Translator) -> None:
+        self.shown = 0
+        self._json = as_json
+        self._details = details
+        self._translator = translator
+
+    def start(self, watch: Watch) -> None:
+        """All that is dropped from now on is told."""
+        if self._json:
+            self._object("start", time=time.time(), instance=watch.instance.name)
+        else:
+            click.echo(f"watching instance {watch.instance.name}, Ctrl-C ends it", err=True)
+
+    def drop(self, drop: Drop) -> None:
+        """One dropped packet."""
+        from ilax.frames import as_dict, lines, one_line
+
+        self.shown += 1
+        event = drop.event
+        if self._json:
+            self._object(
+                "drop",
+                time=drop.time / 1e9,
+                hook=event.hook,
+                reason=event.reason,
+                ifindex=event.ifindex,
+                device=drop.device,
+                endpoint=drop.endpoint,
+                packet=as_dict(drop.packet, self._translator),
+                data=event.data.hex(),
+            )
+            return
+        head = (
+            f"{_clock(drop.time)} {click.style(f'{event.reason:23}', fg='red')} "
+            f"{event.hook:14} {drop.device:10}"
+        )
+        who = "-" if drop.endpoint is None else str(drop.endpoint)
+        if not self._details:
+            click.echo(f"{head} {who}  {one_line(drop.packet, self._translator)}")
+            return
+        click.echo(f"{head} endpoint {who}, {event.length} bytes")
+        for line in lines(drop.packet, self._translator):
+            click.echo(f"    {line}")
+
+    def marks(self, found: list[Marked]) -> None:
+        """What limits marked during the last second."""
+        now = time.time_ns()
+        for one in found:
+            if self._json:
+                self._object("marks", time=now / 1e9, **plain(one))
+                continue
+            counts = [
+                f"{number} {what}"
+                for number, what in ((one.marked, "marked"), (one.tagged, "tagged"))
+                if number
+            ]
+            label = click.style(f"{'limit':23}", fg="yellow")
+            click.echo(f"{_clock(now)} {label} {', '.join(counts)} by {one.cgroup}")
+
+    def summary(self, watch: Watch) -> None:
+        """What the samples leave out."""
+        dropped = watch.tally()
+        seconds = (time.monotonic_ns() - watch.started) / 1e9
+        if self._json:
+            self._object(
+                "summary",
+                seconds=round(seconds, 3),
+                shown=self.shown,
+                filtered=watch.unwanted,
+                older=watch.older,
+                dropped=dropped,
+            )
+            return
+        packets, sampled, lost = (
+            sum(getattr(one, name) for one in dropped) for name in ("packets", "sampled", "lost")
+        )
+        text = (
+            f"{self.shown} samples shown, {watch.unwanted} filtered out. Within {seconds:.1f} s "
+            f"{packets} packets were dropped, {sampled} of them sampled (one for each reason, "
+            f"hook, CPU and tick), and {lost} samples lost (the ring was full)."
+        )
+        if watch.older:
+            text += f" {watch.older} samples were older."
+        rows = [(one.hook, one.reason, one.packets, one.sampled, one.lost) for one in dropped]
+        header = ("hook", "reason", "dropped", "sampled", "lost")
+        click.echo("\n".join([text, *([table(header, rows)] if rows else [])]), err=True)
+
+    @staticmethod
+    def _object(kind: str, **fields: Any) -> None:
+        click.echo(json.dumps(plain({"kind": kind, **fields})))
+
+
+def _clock(ns: int) -> str:
+    seconds, rest = divmod(ns, 1_000_000_000)
+    return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06}"
