@@ -10,7 +10,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 
-from ilax_perf.rows import BYTES, GBITS, MEBIBYTES, MPPS, NS, ROWS_PER_SECOND, SECONDS, Row
+from ilax_perf.rows import (
+    BYTES,
+    FACTOR,
+    GBITS,
+    MEBIBYTES,
+    MPPS,
+    NS,
+    ROWS_PER_SECOND,
+    SECONDS,
+    Row,
+)
 
 # Short enough for every change; isolation, conformance and TCP under limits have
 # tests of their own.
@@ -22,6 +32,7 @@ PATTERNS = (
 )
 
 _UNITS: Mapping[str, str] = {
+    "*_over.*": FACTOR,
     "cost.*": NS,
     "load.*": SECONDS,
     "control.*": ROWS_PER_SECOND,
@@ -85,7 +96,7 @@ def problems(rows: Sequence[Row], names: Iterable[str] | None = None) -> list[st
         found += _of_one(row)
         for limit in filter(None, (_LIMITS.get(row.name), _FASTEST)):
             base = by_name.get(limit)
-            if base and row.name.startswith("rate.") and row.value > _WIDE * base.value:
+            if base and row.unit == base.unit and row.value > _WIDE * base.value:
                 found.append(
                     f"{row.name}: {row.value:g} {row.unit} is faster than {limit} "
                     f"({base.value:g}), of which it does more"
