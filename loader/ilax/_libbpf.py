@@ -163,6 +163,7 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map_delete_batch": (_INT, (_INT, _PTR, _PTR, _PTR)),
     "bpf_prog_test_run_opts": (_INT, (_INT, _PTR)),
     "bpf_prog_get_fd_by_id": (_INT, (c_uint32,)),
+    "bpf_map_get_fd_by_id": (_INT, (c_uint32,)),
     "bpf_link_create": (_INT, (_INT, _INT, _INT, _PTR)),
     "bpf_link_update": (_INT, (_INT, _INT, _PTR)),
     "bpf_link_detach": (_INT, (_INT,)),
@@ -236,6 +237,11 @@ def read_memory(address: int, size: int) -> bytes:
 def new_uint32(value: int = 0) -> Any:
     """A uint32 that a call may write to."""
     return c_uint32(value)
+
+
+def uint32_array(count: int) -> Any:
+    """`count` zeroed uint32 that a call may write to."""
+    return (c_uint32 * count)()
 
 
 def function_address(callback: Any) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import errno
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,9 @@ _OURS = "ilax_"
 _PARENT = {TCX_INGRESS: "ffff:fff2", TCX_EGRESS: "ffff:fff3"}
 _PARENT_NUMBER = {TCX_INGRESS: 0xFFFFFFF2, TCX_EGRESS: 0xFFFFFFF3}
 _ETH_P_ALL = 3
+# <linux/pkt_cls.h>, <linux/netlink.h>
+_TCA_BPF_ID = 11
+_ATTRIBUTE_HEADER = 4
 
 # The device, its clsact or the filter is not there.
 _NO_FILTERS = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
@@ -118,6 +122,27 @@ def attach_tc(
     _put_filter(network, hook, program, previous, change)
     change.on_success(_unpin, pin)
     return TcMode.CLSACT
+
+
+def program_on(network: Network, links: Path, hook: Hook) -> tuple[int, TcMode] | None:
+    """Number of our program at a hook and how it is attached; None without one."""
+    with contextlib.suppress(NotFoundError), Link.open_pinned(links / hook.link) as link:
+        info = link.info()
+        if info.ifindex == hook.ifindex:
+            return info.program_id, TcMode.TCX
+    for item in _filters(network, hook):
+        if _is_ours(item):
+            return _filter_program(item), TcMode.CLSACT
+    return None
+
+
+def xdp_program_on(links: Path, ifindex: int) -> int | None:
+    """Number of our XDP program on a device; None without one."""
+    with contextlib.suppress(NotFoundError), Link.open_pinned(links / XDP_LINK) as link:
+        info = link.info()
+        if info.ifindex == ifindex:
+            return info.program_id
+    return None
 
 
 def detach_tc(network: Network | None, links: Path, hook: Hook) -> None:
@@ -254,6 +279,15 @@ def remove_filter(network: Network, hook: Hook) -> None:
 
 def _filter_name(message: Any) -> str:
     return str(message.get_nested("TCA_OPTIONS", "TCA_BPF_NAME") or "")
+
+
+def _filter_program(message: Any) -> int:
+    """Number of a filter's program, an attribute that pyroute2 does not know."""
+    for name, item in message.get_attr("TCA_OPTIONS")["attrs"]:
+        if name == "UNKNOWN" and item["header"]["type"] == _TCA_BPF_ID:
+            begin = item.offset + _ATTRIBUTE_HEADER
+            return int.from_bytes(bytes(item.data[begin : begin + 4]), sys.byteorder)
+    return 0
 
 
 def _is_ours(message: Any) -> bool:

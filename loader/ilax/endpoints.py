@@ -97,6 +97,12 @@ def read_limited(instance: Instance) -> list[Endpoint]:
     return sorted((_from_row(row) for row in rows[rows["limit"] != 0]), key=lambda e: e.sir)
 
 
+def get(instance: Instance, wire: Address) -> Endpoint | None:
+    """The endpoint of a wire address, or None."""
+    row = instance.endpoints.get(wire.packed)
+    return None if row is None else _from_row(row)
+
+
 def find(instance: Instance, sir: Address) -> Endpoint:
     """The endpoint with a SIR address.
 

@@ -82,6 +82,13 @@ class Map(Handle):
         """
         return cls(get_pinned(Path(path), cls.kind))
 
+    @classmethod
+    def by_id(cls, number: int) -> Self:
+        """Open a map by the kernel's number; needs CAP_SYS_ADMIN."""
+        return cls(
+            check_system_call(_libbpf.lib.bpf_map_get_fd_by_id(number), f"open map number {number}")
+        )
+
     @property
     def per_cpu(self) -> bool:
         """Whether a lookup returns one value for each possible CPU."""

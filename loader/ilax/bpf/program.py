@@ -76,6 +76,17 @@ class Program(Handle):
             )
         )
 
+    def map_ids(self) -> list[int]:
+        """Numbers of the maps that the program uses, in the order of their first use."""
+        info = _libbpf.ProgInfo()
+        action = f"ask program {self.name} for its maps"
+        fill_info(self.fd, info, action)
+        room = int(info.nr_map_ids)
+        numbers = _libbpf.uint32_array(room)
+        info = _libbpf.ProgInfo(nr_map_ids=room, map_ids=_libbpf.pointer(numbers))
+        fill_info(self.fd, info, action)
+        return list(numbers)[: int(info.nr_map_ids)]
+
     def test_run(
         self,
         data: bytes,

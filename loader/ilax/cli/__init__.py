@@ -33,6 +33,7 @@ _COMMANDS = {
     "monitor": ("monitor", "monitor"),
     "top": ("top", "top"),
     "capture": ("capture", "capture"),
+    "explain": ("explain", "explain"),
     "version": ("version", "version"),
     "completion": ("completion", "completion"),
 }
