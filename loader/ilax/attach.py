@@ -222,6 +222,28 @@ def _replace_filter(network: Network, hook: Hook, program: Program) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One filter of clsact.
+
+    Attributes:
+        preference: those with lower ones run earlier.
+        ours: ilax made it.
+    """
+
+    name: str
+    preference: int
+    ours: bool
+
+
+def filters(network: Network, hook: Hook) -> list[Filter]:
+    """The filters of a hook, ours and foreign ones."""
+    return [
+        Filter(_filter_name(item) or "of another kind", int(item["info"]) >> 16, _is_ours(item))
+        for item in _filters(network, hook)
+    ]
+
+
 def _filters(network: Network, hook: Hook) -> list[Any]:
     found: list[Any] = []
     with errors(f"list filters of interface {hook.ifindex}", fine=_NO_FILTERS):

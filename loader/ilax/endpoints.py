@@ -292,9 +292,14 @@ def sweep_ports(instance: Instance) -> None:
     keys, _ = instance.ports.rows()
     for ifindex in keys.tolist():
         if ifindex not in present:
-            attach.detach_tc(None, instance.pins.links, port_hook(ifindex))
-            instance.devices.delete(index_key(ifindex))
-            instance.ports.delete(index_key(ifindex))
+            forget_port(instance, ifindex)
+
+
+def forget_port(instance: Instance, ifindex: int) -> None:
+    """Forget a port whose device is gone."""
+    attach.detach_tc(None, instance.pins.links, port_hook(ifindex))
+    instance.devices.delete(index_key(ifindex))
+    instance.ports.delete(index_key(ifindex))
 
 
 def is_unfinished(device: Interface) -> bool:

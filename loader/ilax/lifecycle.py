@@ -41,7 +41,7 @@ from ilax.tables import Table, index_key
 from ilax.transaction import Transaction
 
 # Object -> its one program; the name of the link or pin follows from it.
-_OBJECTS = {
+OBJECTS = {
     "ingress": "ilax_uplink_xdp",
     "uplink_ingress": "ilax_uplink_in",
     "uplink_egress": "ilax_uplink_out",
@@ -53,7 +53,7 @@ _OBJECTS = {
 # rewrites them and finds the real next hop. The address answers to nobody: a
 # permanent neighbour keeps the kernel from asking for it.
 SIR_GATEWAY = "fe80::11a"
-_SIR_GATEWAY_MAC = bytes.fromhex("02000000011a")
+SIR_GATEWAY_MAC = bytes.fromhex("02000000011a")
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def _take_down(opened: Instance, *, force: bool) -> None:
         # XDP first: from then on tc does the whole job until it is gone, too.
         attach.detach_xdp(opened.pins.links)
         endpoints.remove_all(network, opened)
-        for hook in _uplink_hooks(uplink):
+        for hook in uplink_hooks(uplink):
             # Whoever shares an uplink does so by tcx: a filter there is not ours.
             attach.detach_tc(None if shared else network, opened.pins.links, hook)
         before = _ways_of(opened)
@@ -214,7 +214,8 @@ def _take_down(opened: Instance, *, force: bool) -> None:
             _leave(network, before, None, neighbours)
 
 
-def _uplink_hooks(ifindex: int) -> tuple[Hook, Hook]:
+def uplink_hooks(ifindex: int) -> tuple[Hook, Hook]:
+    """Where tc programs sit on an uplink: towards us, and away from us."""
     return (
         Hook("uplink_ingress", ifindex, TCX_INGRESS),
         Hook("uplink_egress", ifindex, TCX_EGRESS),
@@ -325,7 +326,7 @@ def _check_endpoints_fit(opened: Instance, wanted: Fabric) -> None:
 def _load(maps: dict[str, Map]) -> dict[str, Program]:
     """All programs over the pinned maps, attached to nothing yet."""
     programs = {}
-    for object_name, program_name in _OBJECTS.items():
+    for object_name, program_name in OBJECTS.items():
         with Object.open(schema.object_path(object_name)) as obj:
             obj.reuse_maps(maps)
             obj.load()
@@ -349,7 +350,7 @@ def _attach_all(
     change: Transaction,
 ) -> UpResult:
     """Taker before giver: tc is in place before XDP hands packets over to it."""
-    into, out = _uplink_hooks(ifindex)
+    into, out = uplink_hooks(ifindex)
     used = TcMode.AUTO
     for hook, name in ((into, "ilax_uplink_in"), (out, "ilax_uplink_out")):
         used = attach.attach_tc(
@@ -426,7 +427,7 @@ def _route(
 
 
 def _put_routes(network: Network, ways: _Ways) -> None:
-    network.add_neighbour(ways.uplink, SIR_GATEWAY, _SIR_GATEWAY_MAC)
+    network.add_neighbour(ways.uplink, SIR_GATEWAY, SIR_GATEWAY_MAC)
     # The route names it as a source, so it has to be there before.
     source = str(ways.source) if ways.source else None
     for prefix in ways.sir_prefixes:
@@ -454,12 +455,12 @@ def _leave(network: Network, before: _Ways, now: _Ways | None, neighbours: Seque
     for destination, index in doomed:
         network.delete_route(destination, index)
     in_use = {route[1] for route in found if route not in doomed}
-    for index in network.interfaces_with_neighbour(SIR_GATEWAY, _SIR_GATEWAY_MAC):
+    for index in network.interfaces_with_neighbour(SIR_GATEWAY, SIR_GATEWAY_MAC):
         if index not in in_use:
             network.delete_neighbour(index, SIR_GATEWAY)
     shared = any(other.uplink == before.uplink for other in neighbours)
     if now and now.uplink != before.uplink and not shared:
-        for hook in _uplink_hooks(before.uplink):
+        for hook in uplink_hooks(before.uplink):
             attach.remove_filter(network, hook)
 
 

@@ -23,6 +23,9 @@ TCX_EGRESS = 47
 XDP_GENERIC = 1 << 1
 XDP_NATIVE = 1 << 2
 
+# The kernel's own limit for one hook (BPF_MPROG_MAX).
+_TCX_MOST = 64
+
 # enum bpf_link_type
 LINK_CGROUP = 3
 LINK_XDP = 6
@@ -141,3 +144,28 @@ def xdp_program_on(ifindex: int) -> int:
         f"ask interface {ifindex} for its XDP program",
     )
     return int(number.value)
+
+
+def tcx_programs_on(ifindex: int, attach_type: int) -> list[int]:
+    """Numbers of the tcx programs on a device, in the order in which they run.
+
+    Args:
+        attach_type: TCX_INGRESS or TCX_EGRESS.
+
+    Returns:
+        Nothing on kernels without tcx.
+
+    Raises:
+        NotFoundError: the device is gone.
+    """
+    numbers = _libbpf.new_uint32s(_TCX_MOST)
+    options = _libbpf.opts(
+        _libbpf.ProgQueryOpts(prog_ids=_libbpf.pointer(numbers), prog_cnt=_TCX_MOST)
+    )
+    result = _libbpf.lib.bpf_prog_query_opts(ifindex, attach_type, _libbpf.pointer(options))
+    if result == -errno.ENODEV:
+        raise NotFoundError(f"interface {ifindex} is gone")
+    if result in (-errno.EINVAL, -errno.ENOENT, -errno.EOPNOTSUPP):
+        return []
+    check_system_call(result, f"list the tcx programs of interface {ifindex}")
+    return list(numbers[: options.prog_cnt])

@@ -28,6 +28,7 @@ _COMMANDS = {
     "endpoint": ("endpoint", "endpoint"),
     "mapping": ("mapping", "mapping"),
     "limit": ("limit", "limit"),
+    "check": ("check", "check"),
     "address": ("address", "address"),
     "counters": ("counters", "counters"),
     "version": ("version", "version"),

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ilax check`: compares what is wanted with what is there, and mends what is safe.
+
+`look` reads only. `mend` does what findings say is safe, and looks again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+# Importing a subject registers its kinds and checks.
+from ilax.check import (
+    hooks,
+    host,
+    inside,
+    limits,
+    orphans,
+    pinned,
+    programs,
+    restore,
+    routing,
+    rows,
+    tasks,
+    uplink,
+)
+from ilax.check.model import CHECKS, KINDS, Check, Finding, Kind, Remedy, Severity, kind
+from ilax.check.view import View
+from ilax.errors import IlaxError
+
+__all__ = ["KINDS", "Finding", "Kind", "Mended", "Remedy", "Report", "Severity", "look", "mend"]
+
+SUBJECTS = (hooks, host, inside, limits, orphans, pinned, programs, routing, rows, tasks, uplink)
+
+FAILED = kind("check.failed", Severity.WARNING, "a check could not be made, or not to its end")
+
+# One mend may uncover what the next one has to mend: a device that is up again
+# has lost its routes.
+_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What `--fix` did, or tried.
+
+    Attributes:
+        problem: why it failed; "" if it did not.
+    """
+
+    id: str
+    object: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    Attributes:
+        checks: how many checks were made.
+        findings: worst first.
+        mended: what was done about earlier findings.
+    """
+
+    instance: str
+    checks: int
+    findings: list[Finding]
+    mended: list[Mended] = field(default_factory=list)
+
+    def worst(self) -> Severity | None:
+        """The highest severity; None without findings."""
+        return self.findings[0].severity if self.findings else None
+
+
+def look(name: str) -> Report:
+    """Make all checks that make sense; reads only.
+
+    Other loaders are kept away meanwhile, or half of what they do would be found.
+    """
+    findings: list[Finding] = []
+    with View.open(name) as view:
+        useful = [one for one in CHECKS if one.needs <= view.level]
+        for one in useful:
+            if one.unlocked:
+                findings += _run(one, view)
+        with _locked(view):
+            for one in useful:
+                if not one.unlocked:
+                    findings += _run(one, view)
+        findings = _without_unsafe(view, findings)
+    order = list(Severity)
+    findings.sort(key=lambda f: order.index(f.severity))
+    return Report(name, len(useful), findings)
+
+
+@contextlib.contextmanager
+def _locked(view: View) -> Iterator[None]:
+    # Taking the lock makes the folder that carries it, which reading must not.
+    with view.pins.lock() if view.pins.base.is_dir() else contextlib.nullcontext():
+        yield
+
+
+def _run(one: Check, view: View) -> Iterator[Finding]:
+    try:
+        yield from one.look(view)
+    except (IlaxError, OSError) as error:
+        yield FAILED.found(
+            one.name,
+            seen=str(error).partition("; nothing")[0],
+            expected="an answer",
+            command=view.command("check") + "  # as root",
+        )
+
+
+def _without_unsafe(view: View, findings: list[Finding]) -> list[Finding]:
+    """Leave to the operator what would be an upgrade."""
+    if not any(f.remedy is Remedy.UP for f in findings):
+        return findings
+    try:
+        safe = restore.is_safe(view)
+    except IlaxError:
+        safe = False
+    return [
+        replace(f, remedy=Remedy.NOTHING) if f.remedy is Remedy.UP and not safe else f
+        for f in findings
+    ]
+
+
+def mend(name: str) -> Report:
+    """Do what the findings say is safe, then look again."""
+    done: list[Mended] = []
+    first = look(name)
+    if any(f.remedy is Remedy.UP for f in first.findings):
+        # First, since it brings the programs that other steps attach.
+        with View.open(name) as view:
+            done += _try([f for f in first.findings if f.remedy is Remedy.UP], view, restore.up)
+    for _ in range(_ROUNDS):
+        steps = _take_steps(name)
+        done += steps
+        if all(step.problem for step in steps):
+            break
+    report = look(name)
+    gc = [f for f in report.findings if f.remedy is Remedy.LIMITS]
+    if gc:
+        with View.open(name) as view:
+            done += _try(gc, view, limits.collect)
+        report = look(name)
+    return replace(report, mended=done)
+
+
+def _try(findings: list[Finding], view: View, action: Callable[[View], object]) -> list[Mended]:
+    """One action that is to mend several findings."""
+    problem = ""
+    try:
+        action(view)
+    except (IlaxError, OSError) as error:
+        problem = str(error)
+    return [Mended(f.id, f.object, problem) for f in findings]
+
+
+def _take_steps(name: str) -> list[Mended]:
+    """Look and mend under one lock: what is mended is what is there."""
+    done = []
+    with View.open(name) as view, _locked(view):
+        useful = [one for one in CHECKS if one.needs <= view.level and not one.unlocked]
+        for found in [found for one in useful for found in _run(one, view)]:
+            step = found.step
+            if step is not None:
+                done += _try([found], view, lambda _, step=step: step())  # type: ignore[misc]
+    return done
