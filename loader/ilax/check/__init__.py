@@ -78,20 +78,24 @@ def look(name: str) -> Report:
 
     Other loaders are kept away meanwhile, or half of what they do would be found.
     """
-    findings: list[Finding] = []
     with View.open(name) as view:
-        useful = [one for one in CHECKS if one.needs <= view.level]
+        return _look(view)
+
+
+def _look(view: View) -> Report:
+    findings: list[Finding] = []
+    useful = [one for one in CHECKS if one.needs <= view.level]
+    for one in useful:
+        if one.unlocked:
+            findings += _run(one, view)
+    with _locked(view):
         for one in useful:
-            if one.unlocked:
+            if not one.unlocked:
                 findings += _run(one, view)
-        with _locked(view):
-            for one in useful:
-                if not one.unlocked:
-                    findings += _run(one, view)
-        findings = _without_unsafe(view, findings)
+    findings = _without_unsafe(view, findings)
     order = list(Severity)
     findings.sort(key=lambda f: order.index(f.severity))
-    return Report(name, len(useful), findings)
+    return Report(view.name, len(useful), findings)
 
 
 @contextlib.contextmanager
@@ -130,42 +134,47 @@ def _without_unsafe(view: View, findings: list[Finding]) -> list[Finding]:
 def mend(name: str) -> Report:
     """Do what the findings say is safe, then look again."""
     done: list[Mended] = []
-    first = look(name)
-    if any(f.remedy is Remedy.UP for f in first.findings):
+    with View.open(name) as view:
+        first = _look(view)
+        tags = view.installed
         # First, since it brings the programs that other steps attach.
-        with View.open(name) as view:
-            done += _try([f for f in first.findings if f.remedy is Remedy.UP], view, restore.up)
+        done += _try(_of(first, Remedy.UP), lambda: restore.up(view))
     for _ in range(_ROUNDS):
         steps = _take_steps(name)
         done += steps
         if all(step.problem for step in steps):
             break
-    report = look(name)
-    gc = [f for f in report.findings if f.remedy is Remedy.LIMITS]
+    with View.open(name, tags) as view:
+        report = _look(view)
+        gc = _of(report, Remedy.LIMITS)
+        done += _try(gc, lambda: limits.collect(view))
     if gc:
-        with View.open(name) as view:
-            done += _try(gc, view, limits.collect)
-        report = look(name)
+        with View.open(name, tags) as view:
+            report = _look(view)
     return replace(report, mended=done)
 
 
-def _try(findings: list[Finding], view: View, action: Callable[[View], object]) -> list[Mended]:
+def _of(report: Report, remedy: Remedy) -> list[Finding]:
+    return [found for found in report.findings if found.remedy is remedy]
+
+
+def _try(findings: list[Finding], action: Callable[[], object]) -> list[Mended]:
     """One action that is to mend several findings."""
     problem = ""
-    try:
-        action(view)
-    except (IlaxError, OSError) as error:
-        problem = str(error)
+    if findings:
+        try:
+            action()
+        except (IlaxError, OSError) as error:
+            problem = str(error)
     return [Mended(f.id, f.object, problem) for f in findings]
 
 
 def _take_steps(name: str) -> list[Mended]:
     """Look and mend under one lock: what is mended is what is there."""
-    done = []
+    done: list[Mended] = []
     with View.open(name) as view, _locked(view):
         useful = [one for one in CHECKS if one.needs <= view.level and not one.unlocked]
         for found in [found for one in useful for found in _run(one, view)]:
-            step = found.step
-            if step is not None:
-                done += _try([found], view, lambda _, step=step: step())  # type: ignore[misc]
+            if found.step is not None:
+                done += _try([found], found.step)
     return done

@@ -31,10 +31,6 @@ ELSEWHERE = kind(
     "endpoint.elsewhere", Severity.WARNING,
     "a mapping says that the task lives on another host; packets that come are delivered here",
 )  # fmt: skip
-NO_DANGLING = kind(
-    "mapping.dangling", Severity.WARNING,
-    "a local mapping without an endpoint: tasks of this host send into the void",
-)  # fmt: skip
 NO_PORT = kind(
     "endpoint.no-port", Severity.ERROR,
     "what the task sends is dropped (drop_unknown_port): its device has no row", Remedy.STEP,

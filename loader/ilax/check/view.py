@@ -46,9 +46,14 @@ class View(Closing):
         self._stack = ExitStack()
 
     @classmethod
-    def open(cls, name: str) -> Self:
-        """Read what can be read; what cannot is `problem`."""
+    def open(cls, name: str, installed: dict[str, str] | None = None) -> Self:
+        """Read what can be read; what cannot is `problem`.
+
+        Args:
+            installed: tags that an earlier view has asked for.
+        """
         view = cls(name)
+        view.installed = installed
         try:
             view._instance = view._stack.enter_context(Instance.open(name))
         except IlaxError as error:
@@ -123,8 +128,9 @@ class View(Closing):
     @cached_property
     def devices(self) -> set[int]:
         """Devices into which XDP may redirect."""
-        keys, _ = self.instance.devices.lookup_batch()
-        return set(keys.view("<u4")[:, 0].tolist())
+        # The kernel has no batches for this kind of map.
+        keys = self.instance.devices.keys()
+        return {int.from_bytes(key, "little") for key in keys}
 
     # --- the host --------------------------------------------------------------
 
