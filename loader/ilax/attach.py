@@ -15,13 +15,16 @@ import enum
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ilax.bpf import Link, Program
+from ilax import tc_order
+from ilax.bpf import Link, LinkInfo, Program
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS, XDP_NATIVE
 from ilax.errors import ConflictError, NotFoundError, SystemCallError
 from ilax.netlink import Network, errors
+from ilax.tc_order import Place
 from ilax.transaction import Transaction
 
 # Name of the pinned XDP link of the uplink.
@@ -85,12 +88,14 @@ def attach_tc(
     mode: TcMode,
     change: Transaction,
     previous: Program | None = None,
+    place: Place | None = None,
 ) -> TcMode:
     """Attach, or swap the program if ours is attached already.
 
     Args:
         change: what this is a step of.
         previous: the program to go back to if the change fails.
+        place: among the tcx programs of others; None: last, or where it is.
 
     Returns:
         What was used: TCX or CLSACT.
@@ -106,8 +111,9 @@ def attach_tc(
                 hook.ifindex,
                 program,
                 previous,
-                lambda: Link.tcx(program, hook.ifindex, hook.direction),
+                lambda: _create_tcx(hook, program, place),
                 change,
+                None if place is None else partial(_is_misplaced, hook, place),
             )
         except SystemCallError as error:
             if mode is TcMode.TCX or error.errno not in _NO_TCX:
@@ -118,6 +124,19 @@ def attach_tc(
     _put_filter(network, hook, program, previous, change)
     change.on_success(_unpin, pin)
     return TcMode.CLSACT
+
+
+def _create_tcx(hook: Hook, program: Program, place: Place | None) -> Link:
+    if place is None:
+        return Link.tcx(program, hook.ifindex, hook.direction)
+    other = tc_order.find(place, hook.ifindex, hook.direction)
+    # One that only the other hook of the uplink has leaves us where we would be.
+    flag = 0 if place.program and not other else place.flag
+    return Link.tcx(program, hook.ifindex, hook.direction, flag, other)
+
+
+def _is_misplaced(hook: Hook, place: Place, link: LinkInfo) -> bool:
+    return not tc_order.holds(place, link.program_id, hook.ifindex, hook.direction)
 
 
 def detach_tc(network: Network | None, links: Path, hook: Hook) -> None:
@@ -149,10 +168,19 @@ def _put_link(
     previous: Program | None,
     create: Callable[[], Link],
     change: Transaction,
+    moves: Callable[[LinkInfo], bool] | None = None,
 ) -> None:
-    """Put a program into our link on a device; make that link if there is none."""
+    """Put a program into our link on a device; make that link if there is none.
+
+    Args:
+        moves: tells of our link whether it should be made anew, at another place.
+            Until the old one goes, packets may pass both, which is better than
+            none; what both leave to the stack is counted twice.
+    """
     beside = _beside(pin)
     for path in (pin, beside):
+        if moves is not None and _is_to_move(path, ifindex, moves):
+            continue
         if _swap(path, ifindex, program):
             if previous is not None:
                 change.on_failure(_swap, path, ifindex, previous)
@@ -168,6 +196,15 @@ def _put_link(
         change.on_success(beside.rename, pin)
     else:
         change.on_success(beside.unlink, missing_ok=True)
+
+
+def _is_to_move(pin: Path, ifindex: int, moves: Callable[[LinkInfo], bool]) -> bool:
+    try:
+        with Link.open_pinned(pin) as link:
+            info = link.info()
+    except NotFoundError:
+        return False
+    return info.ifindex == ifindex and moves(info)
 
 
 def _swap(pin: Path, ifindex: int, program: Program) -> bool:

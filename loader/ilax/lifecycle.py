@@ -24,6 +24,7 @@ from ilax import (
     others,
     prefix_rows,
     schema,
+    tc_order,
 )
 from ilax.address import Address, Prefix
 from ilax.attach import Hook, TcMode, XdpMode
@@ -38,6 +39,7 @@ from ilax.others import Other
 from ilax.pins import PinFolder, ensure_bpffs, remove_folder
 from ilax.privileges import require_capabilities
 from ilax.tables import Table, index_key
+from ilax.tc_order import Place
 from ilax.transaction import Transaction
 
 # Object -> its one program; the name of the link or pin follows from it.
@@ -65,6 +67,8 @@ class UpOptions:
         gateway: next hop for all wire addresses; None asks the kernel's routes
             for each packet.
         host_address: SIR address of the host's own processes.
+        tc_order: place among the tcx programs of others on the uplink; None: last,
+            or where ours are.
         max_endpoints, max_mappings, max_limits: rows; used when the maps are made.
     """
 
@@ -74,6 +78,7 @@ class UpOptions:
     host_address: Address | None = None
     xdp: XdpMode = XdpMode.AUTO
     tc: TcMode = TcMode.AUTO
+    tc_order: Place | None = None
     max_endpoints: int = 0
     max_mappings: int = 0
     max_limits: int = 0
@@ -112,6 +117,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
     with Network() as network, pins.lock(), ExitStack() as held, Transaction() as change:
         uplink = network.interface(options.uplink)
         _check_uplink(uplink)
+        tc_order.require(options.tc_order, uplink.index, (TCX_INGRESS, TCX_EGRESS))
         neighbours = others.at_work(instance)
         others.refuse_shared(neighbours, uplink.index, options.fabric.sir_prefixes, options.tc)
         fresh = not pins.maps.is_dir()
@@ -225,6 +231,11 @@ def uplink_hooks(ifindex: int) -> tuple[Hook, Hook]:
 def _check_addresses(options: UpOptions) -> None:
     if options.host_address is not None:
         options.fabric.check_sir(options.host_address)
+    if options.tc_order is not None and options.tc is TcMode.CLSACT:
+        raise UsageError(
+            "an order among tcx programs needs tcx, not clsact, whose filters have preferences; "
+            "nothing was changed"
+        )
     if options.gateway is not None and not options.gateway.is_unicast:
         raise UsageError(f"{options.gateway} cannot be a next hop; nothing was changed")
 
@@ -354,8 +365,9 @@ def _attach_all(
     used = TcMode.AUTO
     for hook, name in ((into, "ilax_uplink_in"), (out, "ilax_uplink_out")):
         used = attach.attach_tc(
-            network, pins.links, hook, programs[name], options.tc, change, previous[name]
-        )
+            network, pins.links, hook, programs[name], options.tc, change, previous[name],
+            options.tc_order,
+        )  # fmt: skip
     name = "ilax_uplink_xdp"
     mode, note = attach.attach_xdp(
         network, pins.links, ifindex, programs[name], options.xdp, change, previous[name]

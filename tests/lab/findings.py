@@ -13,7 +13,7 @@ from typing import Any
 
 from ilax.check import KINDS
 from lab.ilax import Ilax, environment
-from lab.netns import Namespace
+from lab.netns import CommandError, Namespace
 
 CLEAN, WARNINGS, ERRORS = 0, 10, 11
 
@@ -56,7 +56,11 @@ def shell(ns: Namespace, command: str) -> None:
     """Run a command line of a finding, as root would on that host."""
     # The `ilax` of this source tree, whatever is installed.
     script = f'ilax() {{ {shlex.quote(sys.executable)} -m ilax "$@"; }}\n{command}'
-    ns.run("bash", "-e", "-c", script, env={**environment(), "PATH": os.environ["PATH"]})
+    env = {**environment(), "PATH": os.environ["PATH"]}
+    done = ns.run("bash", "-c", script, env=env, check=False)
+    # A command may end with a check, which finds what other commands are to mend.
+    if done.returncode not in (CLEAN, WARNINGS, ERRORS):
+        raise CommandError(done)
 
 
 def obey(ns: Namespace, findings: Iterable[dict[str, Any]]) -> None:

@@ -157,8 +157,9 @@ def _foreign_on(view: View, hook: Hook) -> Iterator[Finding]:
     way = "ingress" if hook.direction == TCX_INGRESS else "egress"
     name = view.here.name(hook.ifindex)
     look = f"tc filter show dev {name} {way}"
+    in_front = f"{restore.command(view)} --tc-order first"
     for seen, command in (
-        *((f"{program_words(n)[0]} by tcx", f"bpftool net show dev {name}") for n in before),
+        *((f"{program_words(n)[0]} by tcx", in_front) for n in before),
         *((f"filter {f.name} with preference {f.preference}", look) for f in first),
     ):
         yield BEFORE.found(where, seen=seen, expected="ours first", command=command)

@@ -210,10 +210,9 @@ def _route(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding]
             endpoint.sir,
             seen=f"a route of protocol {rivals[0].protocol}{where} metric {rivals[0].metric}",
             expected="the route of ilax alone",
-            command=f"ip -6 route del {destination}{where} metric {rivals[0].metric}"
-            f" && {view.command('check --fix')}",
+            command=f"ip -6 route del {destination}{where} metric {rivals[0].metric}",
         )
-    elif view.here.route_to(destination, link.index) is None:
+    if view.here.route_to(destination, link.index) is None:
         yield NO_ROUTE.found(
             endpoint.sir,
             seen="no route of ours",
