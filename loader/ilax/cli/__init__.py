@@ -77,6 +77,7 @@ def cli(ctx: click.Context, instance: str, as_json: bool, verbose: bool) -> None
       2 wrong usage or address    7 a kernel call failed
       3 not found                 8 a map is full
       4 conflict                  9 the kernel refused a program
+                                  10, 11: see `ilax check`
 
     \b
     Example:
