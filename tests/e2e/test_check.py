@@ -432,10 +432,12 @@ def test_foreign_programs_are_named_and_left_alone(bare: Lab, tmp_path: Path) ->
         foreign.tc_program(built) as program,
         foreign.tcx(ns, UPLINK, program, TCX_INGRESS, BEFORE),
         foreign.tcx(ns, UPLINK, program, TCX_EGRESS),
+        foreign.tcx(ns, device(host.containers[0]), program, TCX_INGRESS),
     ):
         found = check(host.ilax, "--fix")
         assert not found.mended
         assert sorted(f["id"] for f in found.findings) == [
+            "hook.foreign-after",
             "hook.foreign-after",
             "hook.foreign-after",
             "hook.foreign-before",

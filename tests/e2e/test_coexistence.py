@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ilax.bpf import Link
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS, tcx_programs_on
-from lab import foreign, operator
+from lab import foreign, operator, probes
 from lab.findings import check, shell
 from lab.topology import UPLINK, Host, Lab
 from lab.udp import NumberedStream
@@ -75,3 +76,36 @@ def test_order_among_tcx_programs(bare: Lab, tmp_path: Path) -> None:
             with host.ns.entered():
                 left = tcx_programs_on(host.ns.ifindex(UPLINK), TCX_INGRESS)
             assert left == [program.id]
+
+
+def test_strict_reverse_path_filters_do_no_harm(bare: Lab) -> None:
+    """What ilax gives to the host's stack comes from where its source is routed to."""
+    operator.bring_up(bare)
+    near, far = bare.containers[0], bare.containers[2]
+    host, sir = near.host, str(bare.plan.sir(77))
+    for ns in (host.ns, far.host.ns):
+        ns.run("nft", "-f", "-", text_in=_STRICT)
+    host.ilax("endpoint", "add", sir, "--host")
+    far.host.ilax("mapping", "add", sir, "--locator", host.locator)
+    probes.must_ping(near.ns, far.address)
+    probes.must_ping(far.ns, sir)
+    probes.must_ping(host.ns, far.address, options=("-I", sir))
+    # Two answers of host stacks, one at each end.
+    for limit in ("1", "2"):
+        done = near.ns.run("ping", "-n", "-c1", "-W2", "-t", limit, far.address, check=False)
+        assert "Time exceeded" in done.stdout, done
+    rules = host.ns.run("nft", "list", "table", "ip6", "strict").stdout
+    seen, dropped = (int(number) for number in re.findall(r"packets (\d+)", rules))
+    assert seen > 0
+    assert dropped == 0, rules
+
+
+_STRICT = """
+table ip6 strict {
+    chain arriving {
+        type filter hook prerouting priority raw
+        ip6 saddr 2001:db8::/32 counter
+        ip6 saddr 2001:db8::/32 fib saddr . iif oif missing counter drop
+    }
+}
+"""

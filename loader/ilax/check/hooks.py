@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ilax import attach, lifecycle
+from ilax import attach, endpoints, lifecycle
 from ilax.attach import XDP_LINK, Hook
 from ilax.bpf.link import TCX_INGRESS, tcx_programs_on
 from ilax.check import restore
@@ -131,7 +131,12 @@ def foreign(view: View) -> Iterator[Finding]:
     if view.uplink is None:
         return
     for hook in lifecycle.uplink_hooks(view.uplink_index):
-        yield from _foreign_on(view, hook)
+        yield from _foreign_on(view, hook, f"{restore.command(view)} --tc-order first")
+    for endpoint in view.endpoints:
+        if endpoint.ifindex in view.here.links:
+            hook = endpoints.port_hook(endpoint.ifindex)
+            look = f"bpftool net show dev {view.here.name(endpoint.ifindex)}"
+            yield from _foreign_on(view, hook, look)
     number = view.uplink.xdp_program
     if number and number not in view.programs_of_instances:
         yield XDP_FOREIGN.found(
@@ -142,7 +147,12 @@ def foreign(view: View) -> Iterator[Finding]:
         )
 
 
-def _foreign_on(view: View, hook: Hook) -> Iterator[Finding]:
+def _foreign_on(view: View, hook: Hook, in_front: str) -> Iterator[Finding]:
+    """Foreign programs around ours.
+
+    Args:
+        in_front: command that gets ours in front of tcx programs, or shows them.
+    """
     where = words(view, hook)
     link = view.links.get(hook.link)
     order = tcx_programs_on(hook.ifindex, hook.direction)
@@ -157,7 +167,6 @@ def _foreign_on(view: View, hook: Hook) -> Iterator[Finding]:
     way = "ingress" if hook.direction == TCX_INGRESS else "egress"
     name = view.here.name(hook.ifindex)
     look = f"tc filter show dev {name} {way}"
-    in_front = f"{restore.command(view)} --tc-order first"
     for seen, command in (
         *((f"{program_words(n)[0]} by tcx", in_front) for n in before),
         *((f"filter {f.name} with preference {f.preference}", look) for f in first),
