@@ -193,7 +193,9 @@ def test_xdp_delivery_and_a_silent_next_hop(bare: Lab) -> None:
     task.ns.run("ethtool", "-K", "eth0", "gro", "off")
     with Instance.open(host.ilax.instance) as instance:
         instance.devices.delete(index_key(index(task)))
-    probes.ping(task.ns, bare.containers[2].address, wait=1)
+    host.ns.sysctl(f"net.ipv6.neigh.{UPLINK}.retrans_time_ms", 20)
+    probes.ping(task.ns, bare.containers[2].address, wait=0.1)
+    until(lambda: "uplink.gateway-silent" in check(host.ilax).ids, "end of asking")
     found = check(host.ilax)
     assert found.ids == {"endpoint.no-gro", "endpoint.no-devmap", "uplink.gateway-silent"}
     assert check(host.ilax, "--fix").ids == {"uplink.gateway-silent"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 # Importing a subject registers its kinds and checks.
@@ -28,6 +29,7 @@ from ilax.check import (
 from ilax.check.model import CHECKS, KINDS, Check, Finding, Kind, Remedy, Severity, kind
 from ilax.check.view import View
 from ilax.errors import IlaxError
+from ilax.pins import PinFolder
 
 __all__ = ["KINDS", "Finding", "Kind", "Mended", "Remedy", "Report", "Severity", "look", "mend"]
 
@@ -76,42 +78,52 @@ class Report:
 def look(name: str) -> Report:
     """Make all checks that make sense; reads only.
 
-    Other loaders are kept away meanwhile, or half of what they do would be found.
+    What is found may be half of what another command is just doing. So it is looked
+    at again while other commands wait; they never wait for long where all is well.
     """
-    with View.open(name) as view:
-        return _look(view)
+    report, tags = _look(name)
+    return _look(name, tags, alone=True)[0] if report.findings else report
 
 
-def _look(view: View) -> Report:
-    findings: list[Finding] = []
-    useful = [one for one in CHECKS if one.needs <= view.level]
-    for one in useful:
-        if one.unlocked:
-            findings += _run(one, view)
-    with _locked(view):
-        for one in useful:
-            if not one.unlocked:
-                findings += _run(one, view)
-    findings = _without_unsafe(view, findings)
+_Tags = dict[str, str] | None
+
+
+def _look(name: str, tags: _Tags = None, *, alone: bool = False) -> tuple[Report, _Tags]:
+    """One time.
+
+    Args:
+        tags: of this installation, if they were asked for before.
+        alone: keep other commands away meanwhile.
+    """
+    with ExitStack() as stack:
+        with _locked(name) if alone else contextlib.nullcontext():
+            view = stack.enter_context(View.open(name, tags))
+            useful = [one for one in CHECKS if one.needs <= view.level]
+            findings = [f for one in useful if not one.unlocked for f in _run(one, view)]
+        findings += [f for one in useful if one.unlocked for f in _run(one, view)]
+        findings = _without_unsafe(view, findings)
     order = list(Severity)
     findings.sort(key=lambda f: order.index(f.severity))
-    return Report(view.name, len(useful), findings)
+    return Report(name, len(useful), findings), view.installed
 
 
 @contextlib.contextmanager
-def _locked(view: View) -> Iterator[None]:
+def _locked(name: str) -> Iterator[None]:
+    pins = PinFolder(name)
     # Taking the lock makes the folder that carries it, which reading must not.
-    with view.pins.lock() if view.pins.base.is_dir() else contextlib.nullcontext():
+    with pins.lock() if pins.base.is_dir() else contextlib.nullcontext():
         yield
 
 
 def _run(one: Check, view: View) -> Iterator[Finding]:
     try:
         yield from one.look(view)
-    except (IlaxError, OSError) as error:
+    # A check that breaks must not hide what the others find.
+    except Exception as error:
+        text = str(error).partition("; nothing")[0]
         yield FAILED.found(
             one.name,
-            seen=str(error).partition("; nothing")[0],
+            seen=text if isinstance(error, IlaxError) else f"{type(error).__name__}: {text}",
             expected="an answer",
             command=view.command("check") + "  # as root",
         )
@@ -134,23 +146,19 @@ def _without_unsafe(view: View, findings: list[Finding]) -> list[Finding]:
 def mend(name: str) -> Report:
     """Do what the findings say is safe, then look again."""
     done: list[Mended] = []
-    with View.open(name) as view:
-        first = _look(view)
-        tags = view.installed
-        # First, since it brings the programs that other steps attach.
-        done += _try(_of(first, Remedy.UP), lambda: restore.up(view))
+    first, tags = _look(name, alone=True)
+    # First, since it brings the programs that other steps attach.
+    done += _try(_of(first, Remedy.UP), name, restore.up)
     for _ in range(_ROUNDS):
         steps = _take_steps(name)
         done += steps
         if all(step.problem for step in steps):
             break
-    with View.open(name, tags) as view:
-        report = _look(view)
-        gc = _of(report, Remedy.LIMITS)
-        done += _try(gc, lambda: limits.collect(view))
+    report, tags = _look(name, tags, alone=True)
+    gc = _of(report, Remedy.LIMITS)
     if gc:
-        with View.open(name, tags) as view:
-            report = _look(view)
+        done += _try(gc, name, limits.collect)
+        report, tags = _look(name, tags, alone=True)
     return replace(report, mended=done)
 
 
@@ -158,12 +166,13 @@ def _of(report: Report, remedy: Remedy) -> list[Finding]:
     return [found for found in report.findings if found.remedy is remedy]
 
 
-def _try(findings: list[Finding], action: Callable[[], object]) -> list[Mended]:
+def _try(findings: list[Finding], name: str, action: Callable[[View], object]) -> list[Mended]:
     """One action that is to mend several findings."""
     problem = ""
     if findings:
         try:
-            action()
+            with View.open(name) as view:
+                action(view)
         except (IlaxError, OSError) as error:
             problem = str(error)
     return [Mended(f.id, f.object, problem) for f in findings]
@@ -172,9 +181,15 @@ def _try(findings: list[Finding], action: Callable[[], object]) -> list[Mended]:
 def _take_steps(name: str) -> list[Mended]:
     """Look and mend under one lock: what is mended is what is there."""
     done: list[Mended] = []
-    with View.open(name) as view, _locked(view):
+    with _locked(name), View.open(name) as view:
         useful = [one for one in CHECKS if one.needs <= view.level and not one.unlocked]
         for found in [found for one in useful for found in _run(one, view)]:
-            if found.step is not None:
-                done += _try([found], found.step)
+            if found.step is None:
+                continue
+            try:
+                found.step()
+                problem = ""
+            except (IlaxError, OSError) as error:
+                problem = str(error)
+            done.append(Mended(found.id, found.object, problem))
     return done

@@ -18,7 +18,6 @@ _FAMILY = socket.AF_INET6
 _MAIN_TABLE = 254
 _PERMANENT = 0x80
 _FAILED = 0x20
-_INCOMPLETE = 0x01
 # enum rtn_type: unreachable, blackhole and prohibit lead nowhere on purpose.
 _UNICAST = 1
 _LOCAL = 2
@@ -91,7 +90,7 @@ class Snapshot:
         self.neighbours[int(row["ifindex"]), str(row.get_attr("NDA_DST"))] = Neighbour(
             bytes.fromhex(mac.replace(":", "")),
             bool(state & _PERMANENT),
-            bool(state & (_FAILED | _INCOMPLETE)),
+            bool(state & _FAILED),
         )
 
     def name(self, index: int) -> str:
