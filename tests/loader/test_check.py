@@ -21,7 +21,7 @@ from lab.cgroups import Cgroups, own_cgroups
 from lab.contract_1_0 import turn_back
 from lab.wait import until
 
-from .conftest import Lab, sir
+from .conftest import UPLINK, Lab, sir
 
 WARNINGS, ERRORS, USAGE = 10, 11, 2
 TESTS = Path(__file__).resolve().parents[1]
@@ -149,7 +149,7 @@ def test_its_namespace_is_gone(running: Lab) -> None:
 
 def test_the_uplink_is_gone(running: Lab) -> None:
     with netlink.Network() as network:
-        network.delete_interface(network.interface("up0").index)
+        network.delete_interface(network.interface(UPLINK).index)
     assert ids(running, "--fix") == {"uplink.gone"}
 
 
