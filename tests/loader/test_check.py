@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ def test_the_uplink_is_gone(running: Lab) -> None:
 @pytest.fixture
 def own() -> Iterator[Cgroups]:
     """a/b, c and d."""
-    with own_cgroups("ilxcheck") as made:
+    with own_cgroups(f"ilxcheck{os.getpid():x}") as made:
         for path in ("a/b", "c", "d"):
             made.make(path)
         yield made
