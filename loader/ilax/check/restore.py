@@ -33,7 +33,8 @@ def options(view: View) -> UpOptions | None:
 def _xdp(view: View) -> XdpMode:
     ours = [view.links[name] for name in (XDP_LINK, f"{XDP_LINK}_new") if name in view.links]
     if not ours:
-        return XdpMode.OFF
+        # The first `up` pins programs at its end; before, nobody knows what it wanted.
+        return XdpMode.OFF if view.programs else XdpMode.AUTO
     at_uplink = any(link.ifindex == view.uplink_index for link in ours)
     free = view.uplink is not None and not view.uplink.xdp_program
     # Where somebody else holds the hook by now, tc has to do.
