@@ -73,8 +73,9 @@ def check(
 def _list(context: Context) -> None:
     from ilax.check import KINDS
 
-    rows = [(k.id, k.severity, k.remedy, k.meaning) for k in KINDS.values()]
-    context.show(list(KINDS.values()), table(("id", "severity", "--fix", "meaning"), rows))
+    kinds = sorted(KINDS.values(), key=lambda kind: kind.id)
+    rows = [(k.id, k.severity, k.remedy, k.meaning) for k in kinds]
+    context.show(kinds, table(("id", "severity", "--fix", "meaning"), rows))
 
 
 def _exit_code(findings: list[Finding], fail_on: str) -> int:
