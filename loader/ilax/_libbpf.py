@@ -59,6 +59,19 @@ class LinkCreateOpts(ctypes.Structure):
     ]
 
 
+class ProgQueryOpts(ctypes.Structure):
+    """struct bpf_prog_query_opts, as libbpf 1.0 knows it."""
+
+    _fields_ = [
+        ("sz", c_size_t),
+        ("query_flags", c_uint32),
+        ("attach_flags", c_uint32),
+        ("prog_ids", c_void_p),
+        ("prog_cnt", c_uint32),
+        ("prog_attach_flags", c_void_p),
+    ]
+
+
 class MapInfo(ctypes.Structure):
     """struct bpf_map_info, the prefix that Linux 6.1 fills."""
 
@@ -164,6 +177,7 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_prog_test_run_opts": (_INT, (_INT, _PTR)),
     "bpf_prog_get_fd_by_id": (_INT, (c_uint32,)),
     "bpf_map_get_fd_by_id": (_INT, (c_uint32,)),
+    "bpf_prog_query_opts": (_INT, (_INT, _INT, _PTR)),
     "bpf_link_create": (_INT, (_INT, _INT, _INT, _PTR)),
     "bpf_link_update": (_INT, (_INT, _INT, _PTR)),
     "bpf_link_detach": (_INT, (_INT,)),

@@ -16,13 +16,16 @@ import errno
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ilax.bpf import Link, Program
+from ilax import tc_order
+from ilax.bpf import Link, LinkInfo, Program
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS, XDP_NATIVE
 from ilax.errors import ConflictError, NotFoundError, SystemCallError
 from ilax.netlink import Network, errors
+from ilax.tc_order import Place
 from ilax.transaction import Transaction
 
 # Name of the pinned XDP link of the uplink.
@@ -89,12 +92,14 @@ def attach_tc(
     mode: TcMode,
     change: Transaction,
     previous: Program | None = None,
+    place: Place | None = None,
 ) -> TcMode:
     """Attach, or swap the program if ours is attached already.
 
     Args:
         change: what this is a step of.
         previous: the program to go back to if the change fails.
+        place: among the tcx programs of others; None: last, or where it is.
 
     Returns:
         What was used: TCX or CLSACT.
@@ -110,8 +115,9 @@ def attach_tc(
                 hook.ifindex,
                 program,
                 previous,
-                lambda: Link.tcx(program, hook.ifindex, hook.direction),
+                lambda: _create_tcx(hook, program, place),
                 change,
+                None if place is None else partial(_is_misplaced, hook, place),
             )
         except SystemCallError as error:
             if mode is TcMode.TCX or error.errno not in _NO_TCX:
@@ -145,6 +151,19 @@ def xdp_program_on(links: Path, ifindex: int) -> int | None:
     return None
 
 
+def _create_tcx(hook: Hook, program: Program, place: Place | None) -> Link:
+    if place is None:
+        return Link.tcx(program, hook.ifindex, hook.direction)
+    other = tc_order.find(place, hook.ifindex, hook.direction)
+    # One that only the other hook of the uplink has leaves us where we would be.
+    flag = 0 if place.program and not other else place.flag
+    return Link.tcx(program, hook.ifindex, hook.direction, flag, other)
+
+
+def _is_misplaced(hook: Hook, place: Place, link: LinkInfo) -> bool:
+    return not tc_order.holds(place, link.program_id, hook.ifindex, hook.direction)
+
+
 def detach_tc(network: Network | None, links: Path, hook: Hook) -> None:
     """Take our program off, whichever way it was attached."""
     _unpin(links / hook.link)
@@ -174,10 +193,19 @@ def _put_link(
     previous: Program | None,
     create: Callable[[], Link],
     change: Transaction,
+    moves: Callable[[LinkInfo], bool] | None = None,
 ) -> None:
-    """Put a program into our link on a device; make that link if there is none."""
+    """Put a program into our link on a device; make that link if there is none.
+
+    Args:
+        moves: tells of our link whether it should be made anew, at another place.
+            Until the old one goes, packets may pass both, which is better than
+            none; what both leave to the stack is counted twice.
+    """
     beside = _beside(pin)
     for path in (pin, beside):
+        if moves is not None and _is_to_move(path, ifindex, moves):
+            continue
         if _swap(path, ifindex, program):
             if previous is not None:
                 change.on_failure(_swap, path, ifindex, previous)
@@ -193,6 +221,15 @@ def _put_link(
         change.on_success(beside.rename, pin)
     else:
         change.on_success(beside.unlink, missing_ok=True)
+
+
+def _is_to_move(pin: Path, ifindex: int, moves: Callable[[LinkInfo], bool]) -> bool:
+    try:
+        with Link.open_pinned(pin) as link:
+            info = link.info()
+    except NotFoundError:
+        return False
+    return info.ifindex == ifindex and moves(info)
 
 
 def _swap(pin: Path, ifindex: int, program: Program) -> bool:
@@ -245,6 +282,28 @@ def _replace_filter(network: Network, hook: Hook, program: Program) -> None:
             direct_action=True,
             classid=1,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One filter of clsact.
+
+    Attributes:
+        preference: those with lower ones run earlier.
+        ours: ilax made it.
+    """
+
+    name: str
+    preference: int
+    ours: bool
+
+
+def filters(network: Network, hook: Hook) -> list[Filter]:
+    """The filters of a hook, ours and foreign ones."""
+    return [
+        Filter(_filter_name(item) or "of another kind", int(item["info"]) >> 16, _is_ours(item))
+        for item in _filters(network, hook)
+    ]
 
 
 def _filters(network: Network, hook: Hook) -> list[Any]:

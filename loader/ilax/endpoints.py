@@ -115,6 +115,12 @@ def find(instance: Instance, sir: Address) -> Endpoint:
         row = instance.endpoints.get(known.to_wire(sir, locator).packed)
         if row is not None:
             return _from_row(row)
+    # A row that another writer made may stand under any key.
+    _, rows = instance.endpoints.rows()
+    halves = rows["sir"]
+    same = (halves["prefix"] == sir.prefix) & (halves["identifier"] == sir.identifier)
+    for row in rows[same]:
+        return _from_row(row)
     raise NotFoundError(f"no endpoint {sir} in instance {instance.name}; nothing was changed")
 
 
@@ -298,9 +304,14 @@ def sweep_ports(instance: Instance) -> None:
     keys, _ = instance.ports.rows()
     for ifindex in keys.tolist():
         if ifindex not in present:
-            attach.detach_tc(None, instance.pins.links, port_hook(ifindex))
-            instance.devices.delete(index_key(ifindex))
-            instance.ports.delete(index_key(ifindex))
+            forget_port(instance, ifindex)
+
+
+def forget_port(instance: Instance, ifindex: int) -> None:
+    """Forget a port whose device is gone."""
+    attach.detach_tc(None, instance.pins.links, port_hook(ifindex))
+    instance.devices.delete(index_key(ifindex))
+    instance.ports.delete(index_key(ifindex))
 
 
 def is_unfinished(device: Interface) -> bool:

@@ -24,6 +24,7 @@ from ilax import (
     others,
     prefix_rows,
     schema,
+    tc_order,
 )
 from ilax.address import Address, Prefix
 from ilax.attach import Hook, TcMode, XdpMode
@@ -38,10 +39,11 @@ from ilax.others import Other
 from ilax.pins import PinFolder, ensure_bpffs, remove_folder
 from ilax.privileges import require_capabilities
 from ilax.tables import Table, index_key
+from ilax.tc_order import Place
 from ilax.transaction import Transaction
 
 # Object -> its one program; the name of the link or pin follows from it.
-_OBJECTS = {
+OBJECTS = {
     "ingress": "ilax_uplink_xdp",
     "uplink_ingress": "ilax_uplink_in",
     "uplink_egress": "ilax_uplink_out",
@@ -53,7 +55,7 @@ _OBJECTS = {
 # rewrites them and finds the real next hop. The address answers to nobody: a
 # permanent neighbour keeps the kernel from asking for it.
 SIR_GATEWAY = "fe80::11a"
-_SIR_GATEWAY_MAC = bytes.fromhex("02000000011a")
+SIR_GATEWAY_MAC = bytes.fromhex("02000000011a")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class UpOptions:
         gateway: next hop for all wire addresses; None asks the kernel's routes
             for each packet.
         host_address: SIR address of the host's own processes.
+        tc_order: place among the tcx programs of others on the uplink; None: last,
+            or where ours are.
         max_endpoints, max_mappings, max_limits: rows; used when the maps are made.
     """
 
@@ -74,6 +78,7 @@ class UpOptions:
     host_address: Address | None = None
     xdp: XdpMode = XdpMode.AUTO
     tc: TcMode = TcMode.AUTO
+    tc_order: Place | None = None
     max_endpoints: int = 0
     max_mappings: int = 0
     max_limits: int = 0
@@ -112,6 +117,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
     with Network() as network, pins.lock(), ExitStack() as held, Transaction() as change:
         uplink = network.interface(options.uplink)
         _check_uplink(uplink)
+        tc_order.require(options.tc_order, uplink.index, (TCX_INGRESS, TCX_EGRESS))
         neighbours = others.at_work(instance)
         others.refuse_shared(neighbours, uplink.index, options.fabric.sir_prefixes, options.tc)
         fresh = not pins.maps.is_dir()
@@ -206,7 +212,7 @@ def _take_down(opened: Instance, *, force: bool) -> None:
         # XDP first: from then on tc does the whole job until it is gone, too.
         attach.detach_xdp(opened.pins.links)
         endpoints.remove_all(network, opened)
-        for hook in _uplink_hooks(uplink):
+        for hook in uplink_hooks(uplink):
             # Whoever shares an uplink does so by tcx: a filter there is not ours.
             attach.detach_tc(None if shared else network, opened.pins.links, hook)
         before = _ways_of(opened)
@@ -214,7 +220,8 @@ def _take_down(opened: Instance, *, force: bool) -> None:
             _leave(network, before, None, neighbours)
 
 
-def _uplink_hooks(ifindex: int) -> tuple[Hook, Hook]:
+def uplink_hooks(ifindex: int) -> tuple[Hook, Hook]:
+    """Where tc programs sit on an uplink: towards us, and away from us."""
     return (
         Hook("uplink_ingress", ifindex, TCX_INGRESS),
         Hook("uplink_egress", ifindex, TCX_EGRESS),
@@ -224,6 +231,11 @@ def _uplink_hooks(ifindex: int) -> tuple[Hook, Hook]:
 def _check_addresses(options: UpOptions) -> None:
     if options.host_address is not None:
         options.fabric.check_sir(options.host_address)
+    if options.tc_order is not None and options.tc is TcMode.CLSACT:
+        raise UsageError(
+            "an order among tcx programs needs tcx, not clsact, whose filters have preferences; "
+            "nothing was changed"
+        )
     if options.gateway is not None and not options.gateway.is_unicast:
         raise UsageError(f"{options.gateway} cannot be a next hop; nothing was changed")
 
@@ -325,7 +337,7 @@ def _check_endpoints_fit(opened: Instance, wanted: Fabric) -> None:
 def _load(maps: dict[str, Map]) -> dict[str, Program]:
     """All programs over the pinned maps, attached to nothing yet."""
     programs = {}
-    for object_name, program_name in _OBJECTS.items():
+    for object_name, program_name in OBJECTS.items():
         with Object.open(schema.object_path(object_name)) as obj:
             obj.reuse_maps(maps)
             obj.load()
@@ -349,12 +361,13 @@ def _attach_all(
     change: Transaction,
 ) -> UpResult:
     """Taker before giver: tc is in place before XDP hands packets over to it."""
-    into, out = _uplink_hooks(ifindex)
+    into, out = uplink_hooks(ifindex)
     used = TcMode.AUTO
     for hook, name in ((into, "ilax_uplink_in"), (out, "ilax_uplink_out")):
         used = attach.attach_tc(
-            network, pins.links, hook, programs[name], options.tc, change, previous[name]
-        )
+            network, pins.links, hook, programs[name], options.tc, change, previous[name],
+            options.tc_order,
+        )  # fmt: skip
     name = "ilax_uplink_xdp"
     mode, note = attach.attach_xdp(
         network, pins.links, ifindex, programs[name], options.xdp, change, previous[name]
@@ -426,7 +439,7 @@ def _route(
 
 
 def _put_routes(network: Network, ways: _Ways) -> None:
-    network.add_neighbour(ways.uplink, SIR_GATEWAY, _SIR_GATEWAY_MAC)
+    network.add_neighbour(ways.uplink, SIR_GATEWAY, SIR_GATEWAY_MAC)
     # The route names it as a source, so it has to be there before.
     source = str(ways.source) if ways.source else None
     for prefix in ways.sir_prefixes:
@@ -454,12 +467,12 @@ def _leave(network: Network, before: _Ways, now: _Ways | None, neighbours: Seque
     for destination, index in doomed:
         network.delete_route(destination, index)
     in_use = {route[1] for route in found if route not in doomed}
-    for index in network.interfaces_with_neighbour(SIR_GATEWAY, _SIR_GATEWAY_MAC):
+    for index in network.interfaces_with_neighbour(SIR_GATEWAY, SIR_GATEWAY_MAC):
         if index not in in_use:
             network.delete_neighbour(index, SIR_GATEWAY)
     shared = any(other.uplink == before.uplink for other in neighbours)
     if now and now.uplink != before.uplink and not shared:
-        for hook in _uplink_hooks(before.uplink):
+        for hook in uplink_hooks(before.uplink):
             attach.remove_filter(network, hook)
 
 

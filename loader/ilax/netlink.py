@@ -48,6 +48,8 @@ class Interface:
         xdp_program: number of an attached XDP program, 0 for none.
         up: administratively up.
         peer: number of the other end of a veth, in its own namespace; else 0.
+        peer_namespace: number by which our namespace knows that of the other
+            end; None if it is our own.
     """
 
     index: int
@@ -59,6 +61,7 @@ class Interface:
     xdp_program: int
     up: bool
     peer: int
+    peer_namespace: int | None = None
 
 
 # What the kernel answers where there is nothing to remove.
@@ -156,6 +159,16 @@ class Network:
         """Write an interface's alias: how we know our own."""
         with errors(f"name interface {index} {alias}"):
             self._ipr.link("set", index=index, ifalias=alias)
+
+    def set_mtu(self, index: int, mtu: int) -> None:
+        """Set an interface's MTU, in bytes."""
+        with errors(f"set the MTU of interface {index} to {mtu}"):
+            self._ipr.link("set", index=index, mtu=mtu)
+
+    def set_mac(self, index: int, mac: bytes) -> None:
+        """Set an interface's hardware address, 6 bytes."""
+        with errors(f"set the hardware address of interface {index} to {mac.hex(':')}"):
+            self._ipr.link("set", index=index, address=mac.hex(":"))
 
     def set_up(self, index: int) -> None:
         """Bring an interface up."""
@@ -295,6 +308,7 @@ def _interface(link: Any) -> Interface:
     xdp = link.get_attr("IFLA_XDP")
     mac = link.get_attr("IFLA_ADDRESS") or "00:00:00:00:00:00"
     kind = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or ""
+    namespace = link.get_attr("IFLA_LINK_NETNSID")
     return Interface(
         index=int(link["index"]),
         name=str(link.get_attr("IFLA_IFNAME")),
@@ -305,6 +319,7 @@ def _interface(link: Any) -> Interface:
         xdp_program=int(xdp.get_attr("IFLA_XDP_PROG_ID") or 0) if xdp else 0,
         up=bool(link["flags"] & 1),
         peer=int(link.get_attr("IFLA_LINK") or 0),
+        peer_namespace=None if namespace is None else int(namespace),
     )
 
 
@@ -338,6 +353,23 @@ def turn_gro_on(name: str) -> None:
         raise IlaxError(f"cannot switch GRO on for interface {name}: {error}") from error
     if not on:
         raise IlaxError(f"cannot switch GRO on for interface {name}: it does not stay on")
+
+
+def gro_is_on(name: str) -> bool:
+    """Whether an interface of this thread's namespace has GRO on.
+
+    Raises:
+        IlaxError: the device does not say.
+    """
+    from pyroute2.ethtool import Ethtool
+    from pyroute2.ethtool.ioctl import EthtoolError
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        with Ethtool() as ethtool:
+            return bool(ethtool.get_features(name).features["rx-gro"].enable)
+    except (EthtoolError, NetlinkError, OSError) as error:
+        raise IlaxError(f"cannot ask interface {name} for GRO: {error}") from error
 
 
 def namespace_path(name: str) -> Path:

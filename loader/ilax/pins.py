@@ -129,6 +129,11 @@ def instances() -> list[str]:
     return sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
 
 
+def bpffs_is_mounted() -> bool:
+    """Whether pins can be made, and seen."""
+    return _libc.file_system_type(BPFFS) == _BPF_FS_MAGIC
+
+
 def ensure_bpffs() -> bool:
     """Mount bpffs if it is absent.
 
@@ -138,7 +143,7 @@ def ensure_bpffs() -> bool:
     Raises:
         SystemCallError: it cannot be mounted (CAP_SYS_ADMIN is needed).
     """
-    if _libc.file_system_type(BPFFS) == _BPF_FS_MAGIC:
+    if bpffs_is_mounted():
         return False
     _libc.mount("bpf", BPFFS, "bpf", "mode=0700")
     return True

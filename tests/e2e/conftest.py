@@ -17,7 +17,7 @@ from lab import operator
 from lab.cleanup import PREFIX, unwinding_signals
 from lab.ilax import Ilax, environment
 from lab.operator import Options
-from lab.topology import Lab, Plan
+from lab.topology import Host, Lab, Plan
 from lab.warm import WarmRunner
 
 # How packets can be handled; the main job has to look the same in all of them.
@@ -71,6 +71,14 @@ def fabric(options: Options) -> Iterator[Lab]:
     with Lab.make(_tag()) as lab:
         operator.bring_up(lab, options)
         yield lab
+
+
+@pytest.fixture(scope="session")
+def host() -> Iterator[Host]:
+    """One of two hosts, with two tasks. Tests leave it without findings of `check`."""
+    with Lab.make(_tag(), Plan(hosts=2)) as lab:
+        operator.bring_up(lab)
+        yield lab.hosts[0]
 
 
 @pytest.fixture

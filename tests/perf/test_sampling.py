@@ -156,7 +156,7 @@ def test_the_table_names_units_ratios_and_missed_targets(
     report.print_table(ABOUT, rows)
     text = capsys.readouterr().out
     assert "a machine, 2 CPUs, Linux 6.18.0" in text
-    assert "MISSED: at least 1.8 x rate.kernel_route" in text
+    assert "MISSED: at least 1.9 x rate.kernel_route" in text
     assert "2,000,000 rows/s" in text
     assert text.rstrip().endswith("somewhere")
 

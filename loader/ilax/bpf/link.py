@@ -23,6 +23,14 @@ TCX_EGRESS = 47
 XDP_GENERIC = 1 << 1
 XDP_NATIVE = 1 << 2
 
+# Places among the tcx programs of a hook: BPF_F_BEFORE, BPF_F_AFTER, BPF_F_ID.
+BEFORE = 1 << 3
+AFTER = 1 << 4
+_BY_ID = 1 << 5
+
+# The kernel's own limit for one hook (BPF_MPROG_MAX).
+_TCX_MOST = 64
+
 # enum bpf_link_type
 LINK_CGROUP = 3
 LINK_XDP = 6
@@ -63,16 +71,24 @@ class Link(Handle):
         return cls._create(program, ifindex, ATTACH_XDP, flags, f"interface {ifindex} by XDP")
 
     @classmethod
-    def tcx(cls, program: Program, ifindex: int, attach_type: int) -> Self:
+    def tcx(
+        cls, program: Program, ifindex: int, attach_type: int, flags: int = 0, relative: int = 0
+    ) -> Self:
         """Attach a tc program by tcx (Linux 6.6).
 
         Args:
             attach_type: TCX_INGRESS or TCX_EGRESS.
+            flags: BEFORE or AFTER, or 0 for behind all others.
+            relative: number of the program before or behind which it runs; 0 for
+                the first or the last place.
 
         Raises:
-            SystemCallError: EINVAL on kernels without tcx.
+            SystemCallError: EINVAL on kernels without tcx, ENOENT if there is no
+                program `relative`.
         """
-        return cls._create(program, ifindex, attach_type, 0, f"interface {ifindex} by tcx")
+        return cls._create(
+            program, ifindex, attach_type, flags, f"interface {ifindex} by tcx", relative
+        )
 
     @classmethod
     def cgroup_ingress(cls, program: Program, folder: int, name: str) -> Self:
@@ -88,10 +104,21 @@ class Link(Handle):
         return cls._create(program, folder, CGROUP_INET_INGRESS, 0, f"cgroup {name}")
 
     @classmethod
-    def _create(cls, program: Program, target: int, attach: int, flags: int, where: str) -> Self:
+    def _create(
+        cls,
+        program: Program,
+        target: int,
+        attach: int,
+        flags: int,
+        where: str,
+        relative: int = 0,
+    ) -> Self:
         options = None
         if flags:
-            options = _libbpf.opts(_libbpf.LinkCreateOpts(flags=flags))
+            # libbpf before 1.3 has no name for `relative`, but the kernel reads it in
+            # the place of target_btf_id: both are the first member of one union.
+            flags |= _BY_ID if relative else 0
+            options = _libbpf.opts(_libbpf.LinkCreateOpts(flags=flags, target_btf_id=relative))
         fd = _libbpf.lib.bpf_link_create(
             program.fd, target, attach, _libbpf.pointer(options) if options else None
         )
@@ -141,3 +168,28 @@ def xdp_program_on(ifindex: int) -> int:
         f"ask interface {ifindex} for its XDP program",
     )
     return int(number.value)
+
+
+def tcx_programs_on(ifindex: int, attach_type: int) -> list[int]:
+    """Numbers of the tcx programs on a device, in the order in which they run.
+
+    Args:
+        attach_type: TCX_INGRESS or TCX_EGRESS.
+
+    Returns:
+        Nothing on kernels without tcx.
+
+    Raises:
+        NotFoundError: the device is gone.
+    """
+    numbers = _libbpf.uint32_array(_TCX_MOST)
+    options = _libbpf.opts(
+        _libbpf.ProgQueryOpts(prog_ids=_libbpf.pointer(numbers), prog_cnt=_TCX_MOST)
+    )
+    result = _libbpf.lib.bpf_prog_query_opts(ifindex, attach_type, _libbpf.pointer(options))
+    if result == -errno.ENODEV:
+        raise NotFoundError(f"interface {ifindex} is gone")
+    if result in (-errno.EINVAL, -errno.ENOENT, -errno.EOPNOTSUPP):
+        return []
+    check_system_call(result, f"list the tcx programs of interface {ifindex}")
+    return list(numbers[: options.prog_cnt])

@@ -28,6 +28,7 @@ _COMMANDS = {
     "endpoint": ("endpoint", "endpoint"),
     "mapping": ("mapping", "mapping"),
     "limit": ("limit", "limit"),
+    "check": ("check", "check"),
     "address": ("address", "address"),
     "counters": ("counters", "counters"),
     "monitor": ("monitor", "monitor"),
@@ -80,6 +81,7 @@ def cli(ctx: click.Context, instance: str, as_json: bool, verbose: bool) -> None
       2 wrong usage or address    7 a kernel call failed
       3 not found                 8 a map is full
       4 conflict                  9 the kernel refused a program
+                                  10, 11: see `ilax check`
 
     \b
     Example:

@@ -43,6 +43,11 @@ from ilax.cli.context import ADDRESS, PREFIX, PREFIX_64, Context, pass_context
     "--tc", type=click.Choice(["auto", "tcx", "clsact"]), default="auto", show_default=True,
     help="auto: tcx, or clsact on kernels before 6.6.",
 )  # fmt: skip
+@click.option(
+    "--tc-order", metavar="ORDER",
+    help="Place among tcx programs of others on the uplink: first, last, before:PROGRAM or "
+    "after:PROGRAM (name or number). Default: last, or where ours are.",
+)  # fmt: skip
 @click.option("--max-endpoints", type=click.IntRange(1, 1 << 24), help="Rows; default 65536.")
 @click.option("--max-mappings", type=click.IntRange(1, 1 << 26), help="Rows; default 1048576.")
 @click.option(
@@ -61,6 +66,7 @@ def up(
     gateway: Address | None,
     xdp: str,
     tc: str,
+    tc_order: str | None,
     max_endpoints: int | None,
     max_mappings: int | None,
     max_limits: int | None,
@@ -75,6 +81,7 @@ def up(
               --locator 2001:db8:42:7::/64 --block 2001:db8:42::/48
     """
     from ilax import lifecycle
+    from ilax import tc_order as order
     from ilax.attach import TcMode, XdpMode
     from ilax.fabric import Fabric
 
@@ -87,6 +94,7 @@ def up(
             host_address=host_address,
             xdp=XdpMode(xdp),
             tc=TcMode(tc),
+            tc_order=order.parse(tc_order) if tc_order else None,
             max_endpoints=max_endpoints or 0,
             max_mappings=max_mappings or 0,
             max_limits=max_limits or 0,

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ilax check`: compares what is wanted with what is there, and mends what is safe.
+
+`look` reads only. `mend` does what findings say is safe, and looks again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+# Importing a subject registers its kinds and checks.
+from ilax.check import (
+    hooks,
+    host,
+    inside,
+    limits,
+    orphans,
+    pinned,
+    programs,
+    restore,
+    routing,
+    rows,
+    tasks,
+    uplink,
+)
+from ilax.check.model import CHECKS, KINDS, Check, Finding, Kind, Remedy, Severity, kind
+from ilax.check.view import View
+from ilax.errors import IlaxError
+from ilax.pins import PinFolder
+
+__all__ = ["KINDS", "Finding", "Kind", "Mended", "Remedy", "Report", "Severity", "look", "mend"]
+
+SUBJECTS = (hooks, host, inside, limits, orphans, pinned, programs, routing, rows, tasks, uplink)
+
+FAILED = kind("check.failed", Severity.WARNING, "a check could not be made, or not to its end")
+
+# One mend may uncover what the next one has to mend: a device that is up again
+# has lost its routes.
+_ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What `--fix` did, or tried.
+
+    Attributes:
+        problem: why it failed; "" if it did not.
+    """
+
+    id: str
+    object: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    Attributes:
+        checks: how many checks were made.
+        findings: worst first.
+        mended: what was done about earlier findings.
+    """
+
+    instance: str
+    checks: int
+    findings: list[Finding]
+    mended: list[Mended] = field(default_factory=list)
+
+    def worst(self) -> Severity | None:
+        """The highest severity; None without findings."""
+        return self.findings[0].severity if self.findings else None
+
+
+def look(name: str) -> Report:
+    """Make all checks that make sense; reads only.
+
+    What is found may be half of what another command is just doing. So it is looked
+    at again while other commands wait; they never wait for long where all is well.
+    """
+    report, tags = _look(name)
+    return _look(name, tags, alone=True)[0] if report.findings else report
+
+
+_Tags = dict[str, str] | None
+
+
+def _look(name: str, tags: _Tags = None, *, alone: bool = False) -> tuple[Report, _Tags]:
+    """One time.
+
+    Args:
+        tags: of this installation, if they were asked for before.
+        alone: keep other commands away meanwhile.
+    """
+    with ExitStack() as stack:
+        with _locked(name) if alone else contextlib.nullcontext():
+            view = stack.enter_context(View.open(name, tags))
+            useful = [one for one in CHECKS if one.needs <= view.level]
+            findings = [f for one in useful if not one.unlocked for f in _run(one, view)]
+        findings += [f for one in useful if one.unlocked for f in _run(one, view)]
+        findings = _without_unsafe(view, findings)
+    order = list(Severity)
+    findings.sort(key=lambda f: order.index(f.severity))
+    return Report(name, len(useful), findings), view.installed
+
+
+@contextlib.contextmanager
+def _locked(name: str) -> Iterator[None]:
+    pins = PinFolder(name)
+    # Taking the lock makes the folder that carries it, which reading must not.
+    with pins.lock() if pins.base.is_dir() else contextlib.nullcontext():
+        yield
+
+
+def _run(one: Check, view: View) -> Iterator[Finding]:
+    try:
+        yield from one.look(view)
+    # A check that breaks must not hide what the others find.
+    except Exception as error:
+        text = str(error).partition("; nothing")[0]
+        yield FAILED.found(
+            one.name,
+            seen=text if isinstance(error, IlaxError) else f"{type(error).__name__}: {text}",
+            expected="an answer",
+            command=view.command("check") + "  # as root",
+        )
+
+
+def _without_unsafe(view: View, findings: list[Finding]) -> list[Finding]:
+    """Leave to the operator what would be an upgrade."""
+    if not any(f.remedy is Remedy.UP for f in findings):
+        return findings
+    try:
+        safe = restore.is_safe(view)
+    except IlaxError:
+        safe = False
+    return [
+        replace(f, remedy=Remedy.NOTHING) if f.remedy is Remedy.UP and not safe else f
+        for f in findings
+    ]
+
+
+def mend(name: str) -> Report:
+    """Do what the findings say is safe, then look again."""
+    done: list[Mended] = []
+    first, tags = _look(name, alone=True)
+    # First, since it brings the programs that other steps attach.
+    done += _try(_of(first, Remedy.UP), name, restore.up)
+    for _ in range(_ROUNDS):
+        steps = _take_steps(name)
+        done += steps
+        if all(step.problem for step in steps):
+            break
+    report, tags = _look(name, tags, alone=True)
+    gc = _of(report, Remedy.LIMITS)
+    if gc:
+        done += _try(gc, name, limits.collect)
+        report, tags = _look(name, tags, alone=True)
+    return replace(report, mended=done)
+
+
+def _of(report: Report, remedy: Remedy) -> list[Finding]:
+    return [found for found in report.findings if found.remedy is remedy]
+
+
+def _try(findings: list[Finding], name: str, action: Callable[[View], object]) -> list[Mended]:
+    """One action that is to mend several findings."""
+    problem = ""
+    if findings:
+        try:
+            with View.open(name) as view:
+                action(view)
+        except (IlaxError, OSError) as error:
+            problem = str(error)
+    return [Mended(f.id, f.object, problem) for f in findings]
+
+
+def _take_steps(name: str) -> list[Mended]:
+    """Look and mend under one lock: what is mended is what is there."""
+    done: list[Mended] = []
+    with _locked(name), View.open(name) as view:
+        useful = [one for one in CHECKS if one.needs <= view.level and not one.unlocked]
+        for found in [found for one in useful for found in _run(one, view)]:
+            if found.step is None:
+                continue
+            try:
+                found.step()
+                problem = ""
+            except (IlaxError, OSError) as error:
+                problem = str(error)
+            done.append(Mended(found.id, found.object, problem))
+    return done

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What hangs on the hooks of the uplink, in which order, and what of it is not ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ilax import attach, endpoints, lifecycle
+from ilax.attach import XDP_LINK, Hook
+from ilax.bpf.link import TCX_INGRESS, tcx_programs_on
+from ilax.check import restore
+from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
+from ilax.check.view import View, program_words
+
+if TYPE_CHECKING:
+    from ilax.bpf import LinkInfo
+
+NOT_ATTACHED = kind(
+    "hook.not-attached", Severity.ERROR, "a program of ours is not where it belongs", Remedy.UP
+)
+BESIDE = kind(
+    "hook.beside", Severity.WARNING,
+    "an `up` was killed on its way to another uplink; both links run", Remedy.UP,
+)  # fmt: skip
+TWICE = kind(
+    "hook.twice", Severity.WARNING,
+    "an `up` was killed between tcx and clsact: packets pass our program twice", Remedy.UP,
+)  # fmt: skip
+OTHER_PROGRAM = kind(
+    "hook.other-program", Severity.ERROR, "our link runs another program than the pinned one",
+    Remedy.UP,
+)  # fmt: skip
+BEFORE = kind(
+    "hook.foreign-before", Severity.WARNING,
+    "a foreign program decides about packets before ours; fine if it is meant to",
+)  # fmt: skip
+AFTER = kind("hook.foreign-after", Severity.INFO, "a foreign program sees what ours passes on")
+XDP_FOREIGN = kind(
+    "hook.xdp-foreign", Severity.INFO,
+    "a foreign program holds the XDP hook; tc does the whole job behind it",
+)  # fmt: skip
+
+
+def words(view: View, hook: Hook) -> str:
+    """A hook in words, such as "eth0 ingress"."""
+    way = "ingress" if hook.direction == TCX_INGRESS else "egress"
+    return f"{view.here.name(hook.ifindex)} {way}"
+
+
+def without(view: View, hook: Hook) -> str | None:
+    """What is seen where our program is not on a hook; None if it is."""
+    link = view.links.get(hook.link)
+    if link is not None and link.ifindex == hook.ifindex:
+        return None
+    if any(item.ours for item in attach.filters(view.network, hook)):
+        return None
+    return _lost(view, link)
+
+
+def _lost(view: View, link: LinkInfo | None) -> str:
+    if link is None:
+        return "neither link nor filter of ours"
+    if not link.ifindex:
+        return "our link has lost its device, or was detached"
+    return f"our link is on {view.here.name(link.ifindex)}"
+
+
+@check(Needs.HOME)
+def uplink(view: View) -> Iterator[Finding]:
+    """Each program of the uplink is on its hook, once."""
+    if view.uplink is None:
+        return
+    up = restore.command(view)
+    for hook in lifecycle.uplink_hooks(view.uplink_index):
+        seen = without(view, hook)
+        where = words(view, hook)
+        if seen is not None:
+            yield NOT_ATTACHED.found(where, seen=seen, expected="our program", command=up)
+        elif hook.link in view.links and any(
+            item.ours for item in attach.filters(view.network, hook)
+        ):
+            yield TWICE.found(where, seen="tcx link and clsact filter", expected="one", command=up)
+    xdp = view.links.get(XDP_LINK)
+    if xdp is not None and xdp.ifindex != view.uplink_index:
+        yield NOT_ATTACHED.found(
+            f"{view.uplink.name} XDP", seen=_lost(view, xdp), expected="our program", command=up
+        )
+    for name, link in view.links.items():
+        if name.endswith("_new"):
+            yield BESIDE.found(
+                view.pins.links / name,
+                seen=f"a link on {view.here.name(link.ifindex)}",
+                expected="one link for each hook",
+                command=up,
+            )
+
+
+_PROGRAMS = {
+    "uplink_ingress": "ilax_uplink_in",
+    "uplink_egress": "ilax_uplink_out",
+    XDP_LINK: "ilax_uplink_xdp",
+    "port": "ilax_from_task",
+    "cgroup": "ilax_cgroup_in",
+}
+
+
+@check(Needs.HOME)
+def in_links(view: View) -> Iterator[Finding]:
+    """Each link runs the program that is pinned."""
+    for name, link in view.links.items():
+        kind_of = name if name in _PROGRAMS else name.partition("_")[0]
+        program = _PROGRAMS.get(kind_of, "")
+        number, tag = view.programs.get(program, (0, ""))
+        if not number or link.program_id == number or not (link.ifindex or link.cgroup):
+            continue
+        seen, its_tag = program_words(link.program_id)
+        if its_tag in (tag, ""):
+            continue  # the same code, loaded twice; or it may not be looked at
+        yield OTHER_PROGRAM.found(
+            view.pins.links / name,
+            seen=f"{seen} with tag {its_tag}",
+            expected=f"{program} (number {number}) with tag {tag}",
+            command=restore.command(view),
+        )
+
+
+@check(Needs.HOME)
+def foreign(view: View) -> Iterator[Finding]:
+    """Programs of others on our hooks, before and after ours."""
+    if view.uplink is None:
+        return
+    for hook in lifecycle.uplink_hooks(view.uplink_index):
+        yield from _foreign_on(view, hook, f"{restore.command(view)} --tc-order first")
+    for endpoint in view.endpoints:
+        if endpoint.ifindex in view.here.links:
+            hook = endpoints.port_hook(endpoint.ifindex)
+            look = f"bpftool net show dev {view.here.name(endpoint.ifindex)}"
+            yield from _foreign_on(view, hook, look)
+    number = view.uplink.xdp_program
+    if number and number not in view.programs_of_instances:
+        yield XDP_FOREIGN.found(
+            f"{view.uplink.name} XDP",
+            seen=program_words(number)[0],
+            expected="our program, or none",
+            command=f"ip link set {view.uplink.name} xdp off && {restore.command(view)}",
+        )
+
+
+def _foreign_on(view: View, hook: Hook, in_front: str) -> Iterator[Finding]:
+    """Foreign programs around ours.
+
+    Args:
+        in_front: command that gets ours in front of tcx programs, or shows them.
+    """
+    where = words(view, hook)
+    link = view.links.get(hook.link)
+    order = tcx_programs_on(hook.ifindex, hook.direction)
+    own = order.index(link.program_id) if link and link.program_id in order else len(order)
+    before = [n for n in order[:own] if n not in view.programs_of_instances]
+    after = [n for n in order[own + 1 :] if n not in view.programs_of_instances]
+    found = attach.filters(view.network, hook)
+    # The filters of clsact run behind all of tcx.
+    ours = min((item.preference for item in found if item.ours), default=0)
+    first = [f for f in found if not f.ours and own == len(order) and f.preference < ours]
+    rest = [f for f in found if not f.ours and f not in first]
+    way = "ingress" if hook.direction == TCX_INGRESS else "egress"
+    name = view.here.name(hook.ifindex)
+    look = f"tc filter show dev {name} {way}"
+    for seen, command in (
+        *((f"{program_words(n)[0]} by tcx", in_front) for n in before),
+        *((f"filter {f.name} with preference {f.preference}", look) for f in first),
+    ):
+        yield BEFORE.found(where, seen=seen, expected="ours first", command=command)
+    for seen, command in (
+        *((f"{program_words(n)[0]} by tcx", f"bpftool net show dev {name}") for n in after),
+        *((f"filter {f.name} with preference {f.preference}", look) for f in rest),
+    ):
+        yield AFTER.found(where, seen=seen, expected="ours alone", command=command)

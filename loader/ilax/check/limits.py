@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits: what `ilax limit gc` would mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ilax import limits_gc
+from ilax.check.model import Finding, Kind, Needs, Remedy, Severity, check, kind
+from ilax.check.view import View
+
+DEAD = kind(
+    "limit.dead-cgroup", Severity.WARNING, "the row of a cgroup that is gone", Remedy.LIMITS
+)
+UNUSED = kind(
+    "limit.unused", Severity.WARNING, "a row without limits that no endpoint names", Remedy.LIMITS
+)
+LOST = kind(
+    "limit.lost-endpoint", Severity.ERROR,
+    "an endpoint names a slot that is nobody's: another's limit may soon count for it",
+    Remedy.LIMITS,
+)  # fmt: skip
+NEEDLESS = kind(
+    "limit.needless-program", Severity.WARNING,
+    "a program at a cgroup that does not need it: it costs, or charges twice", Remedy.LIMITS,
+)  # fmt: skip
+NO_PROGRAM = kind(
+    "limit.no-program", Severity.ERROR,
+    "a limit is not kept: its program is not attached, or charges another limit", Remedy.LIMITS,
+)  # fmt: skip
+PARENTS = kind(
+    "limit.parents", Severity.ERROR, "a limit charges other parents than it should", Remedy.LIMITS
+)
+
+
+@check(Needs.HOME, unlocked=True)
+def limits(view: View) -> Iterator[Finding]:
+    """Everything that serves nobody, or is half done."""
+    would = limits_gc.collect(view.instance, dry_run=True)
+
+    def found(of: Kind, subject: object, seen: str, expected: str) -> Finding:
+        return of.found(subject, seen=seen, expected=expected, command=view.command("limit gc"))
+
+    for row in would.removed:
+        users = f", named by {', '.join(map(str, row.endpoints))}" if row.endpoints else ""
+        yield found(
+            DEAD, f"cgroup {row.cgroup}", f"slot {row.slot}{users}", "no row: there is no cgroup"
+        )
+    for name in would.unused:
+        yield found(UNUSED, f"cgroup {name}", "a row without costs or users", "no row")
+    for sir in would.endpoints:
+        yield found(LOST, sir, "a slot without a cgroup", "no limit")
+    for number in would.detached:
+        yield found(NEEDLESS, f"cgroup {number}", "a link", "none")
+    for name in would.attached:
+        yield found(NO_PROGRAM, f"cgroup {name}", "no program that charges it", "the program")
+    for name in would.rewritten:
+        yield found(PARENTS, f"cgroup {name}", "another chain of parents, or flags", "the tree's")
+
+
+def collect(view: View) -> None:
+    """Mend all of it."""
+    limits_gc.collect(view.instance)

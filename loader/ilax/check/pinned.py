@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pins of an instance: whether it is there, whole, ours to read, and tidy."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ilax.check import namespaces, restore
+from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
+from ilax.check.view import View
+from ilax.errors import LayoutError, NotFoundError, OlderMinorError
+from ilax.instance import own_netns
+from ilax.pins import remove_folder
+
+NOT_UP = kind("instance.not-up", Severity.ERROR, "there is no such instance")
+UNFINISHED = kind(
+    "instance.unfinished", Severity.ERROR,
+    "an `up` was killed before it had written what it was asked for, or a `down` near its end",
+)  # fmt: skip
+INCOMPLETE = kind(
+    "instance.incomplete", Severity.ERROR, "maps of the instance are missing; programs may run on"
+)
+OLDER = kind(
+    "instance.older", Severity.ERROR,
+    "the maps are of an older minor of the contract: this ilax has not taken them over yet",
+)  # fmt: skip
+LAYOUT = kind(
+    "instance.layout", Severity.ERROR, "the maps are of another contract than this ilax knows"
+)
+UNREADABLE = kind(
+    "instance.unreadable", Severity.ERROR, "the maps cannot be opened, so nothing can be compared"
+)
+ELSEWHERE = kind(
+    "instance.elsewhere", Severity.ERROR,
+    "the instance serves another network namespace; only its pins were looked at",
+)  # fmt: skip
+NO_NAMESPACE = kind(
+    "instance.no-namespace", Severity.ERROR,
+    "the instance serves a network namespace that is in sight nowhere: it is gone",
+)  # fmt: skip
+MODE = kind(
+    "pin.mode", Severity.WARNING, "others than the owner may enter a folder of pins", Remedy.STEP
+)
+LEFTOVER = kind("pin.leftover", Severity.WARNING, "the trace of a killed command", Remedy.STEP)
+
+
+@check(Needs.NOTHING)
+def presence(view: View) -> Iterator[Finding]:
+    """Why the maps cannot be used."""
+    problem, pins = view.problem, view.pins
+    if problem is None:
+        return
+    seen = str(problem).partition(";")[0]
+    up = restore.command(view)
+    if isinstance(problem, OlderMinorError):
+        yield OLDER.found(pins.maps, seen=seen, expected="maps of this minor", command=up)
+    elif isinstance(problem, LayoutError):
+        yield LAYOUT.found(
+            pins.base,
+            seen=seen,
+            expected="maps of this ilax",
+            command=view.command("down") + "  # with the ilax that made them",
+        )
+    elif not isinstance(problem, NotFoundError):
+        yield UNREADABLE.found(
+            pins.maps,
+            seen=seen,
+            expected="maps that can be opened",
+            command=view.command("check") + "  # as root",
+        )
+    elif not pins.base.is_dir():
+        yield NOT_UP.found(view.name, seen="no pins", expected="an instance", command=up)
+    elif not pins.maps.is_dir():
+        yield UNFINISHED.found(view.name, seen="folders without maps", expected="maps", command=up)
+    else:
+        yield INCOMPLETE.found(
+            view.name,
+            seen=seen,
+            expected="all maps of the contract",
+            command=f"{view.command('down')} && {up}",
+        )
+
+
+@check(Needs.MAPS)
+def place(view: View) -> Iterator[Finding]:
+    """Whether it is finished, and of this network namespace."""
+    if view.netns != own_netns():
+        path = namespaces.visible().get(view.netns)
+        seen = f"the instance serves net:[{view.netns}], this is net:[{own_netns()}]"
+        if path is None:
+            yield NO_NAMESPACE.found(
+                view.name,
+                seen=seen,
+                expected="a namespace that is there",
+                command=view.command("down --force"),
+            )
+        else:
+            yield ELSEWHERE.found(
+                view.name,
+                seen=seen,
+                expected="check runs in the namespace of the instance",
+                command=f"nsenter --net={path} {view.command('check')}",
+            )
+    elif not view.uplink_index or view.known is None:
+        yield UNFINISHED.found(
+            view.name,
+            seen="maps without uplink" if not view.uplink_index else "maps without prefixes",
+            expected="uplink and prefixes",
+            command=restore.command(view),
+        )
+
+
+@check(Needs.NOTHING)
+def folders(view: View) -> Iterator[Finding]:
+    """Who may enter the folders of pins; what lies in them that nobody needs."""
+    pins = view.pins
+    for folder in (pins.root, pins.base, pins.version, pins.maps, pins.programs, pins.links):
+        if not folder.is_dir():
+            continue
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if mode & 0o077:
+            yield MODE.found(
+                folder,
+                seen=f"mode {mode:04o}",
+                expected="mode 0700",
+                command=f"chmod 0700 {folder}",
+                step=lambda folder=folder: folder.chmod(0o700),  # type: ignore[misc]
+            )
+    yield from _leftovers(view)
+
+
+def _leftovers(view: View) -> Iterator[Finding]:
+    pins = view.pins
+    found = sorted(pins.programs.glob("*_new"))
+    # Without maps beside it, or with older ones, `up` needs to look at it.
+    if view.problem is None and pins.maps_new.is_dir():
+        found.append(pins.maps_new)
+    for path in found:
+        yield LEFTOVER.found(
+            path,
+            seen="a pin under a name for the time of a change",
+            expected="nothing",
+            command=f"rm -r {path}",
+            step=lambda path=path: _remove(path),  # type: ignore[misc]
+        )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        remove_folder(path)
+    else:
+        path.unlink(missing_ok=True)

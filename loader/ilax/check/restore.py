@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `ilax up` that would make what the maps say: as a command, and done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ilax import attach, lifecycle
+from ilax.address import Address
+from ilax.attach import XDP_LINK, TcMode, XdpMode
+from ilax.check import installed
+from ilax.check.model import Needs
+from ilax.lifecycle import UpOptions
+
+if TYPE_CHECKING:
+    from ilax.check.view import View
+
+
+def options(view: View) -> UpOptions | None:
+    """What `up` was asked for last; None if that is not known, or its uplink is gone."""
+    if view.level < Needs.HOME or view.uplink is None:
+        return None
+    gateway = Address(*(int(half) for half in view.config["gateway"]))
+    return UpOptions(
+        uplink=view.uplink.name,
+        fabric=view.fabric,
+        gateway=gateway if gateway.is_unicast else None,
+        xdp=_xdp(view),
+        tc=_tc(view),
+    )
+
+
+def _xdp(view: View) -> XdpMode:
+    ours = [view.links[name] for name in (XDP_LINK, f"{XDP_LINK}_new") if name in view.links]
+    if not ours:
+        # The first `up` pins programs at its end; before, nobody knows what it wanted.
+        return XdpMode.OFF if view.programs else XdpMode.AUTO
+    at_uplink = any(link.ifindex == view.uplink_index for link in ours)
+    free = view.uplink is not None and not view.uplink.xdp_program
+    # Where somebody else holds the hook by now, tc has to do.
+    return XdpMode.NATIVE if at_uplink or free else XdpMode.AUTO
+
+
+def _tc(view: View) -> TcMode:
+    if any(name.startswith("uplink_") for name in view.links):
+        return TcMode.TCX
+    hooks = lifecycle.uplink_hooks(view.uplink_index)
+    if any(item.ours for hook in hooks for item in attach.filters(view.network, hook)):
+        return TcMode.CLSACT
+    return TcMode.AUTO
+
+
+def command(view: View) -> str:
+    """The command line; with a gap where the maps do not tell."""
+    wanted = options(view)
+    if wanted is None:
+        return view.command("up --uplink DEV ...")
+    known = wanted.fabric
+    words = ["up", "--uplink", wanted.uplink]
+    for flag, prefixes in (
+        ("--sir-prefix", known.sir_prefixes),
+        ("--locator", known.locators),
+        ("--block", known.blocks),
+    ):
+        for prefix in prefixes:
+            words += [flag, str(prefix)]
+    words += [] if known.cbit else ["--no-cbit"]
+    words += [] if known.typed else ["--untyped"]
+    words += ["--gateway", str(wanted.gateway)] if wanted.gateway else []
+    words += ["--xdp", wanted.xdp.value, "--tc", wanted.tc.value]
+    return view.command(" ".join(words))
+
+
+def is_safe(view: View) -> bool:
+    """Whether `up` would only complete what is there, and bring no other programs.
+
+    Other programs are an upgrade, which the operator decides; unless one was begun.
+    """
+    if options(view) is None:
+        return False
+    tags = installed.tags(view)
+    same = all(view.programs[name][1] == tags[name] for name in tags if name in view.programs)
+    numbers = {number for number, _ in view.programs.values()}
+    begun = any(link.program_id not in numbers for link in view.links.values())
+    return same or begun
+
+
+def up(view: View) -> None:
+    """Bring the instance up as it was.
+
+    Raises:
+        IlaxError: as `lifecycle.up`.
+    """
+    wanted = options(view)
+    assert wanted is not None, "only findings with a known `up` are mended by it"
+    lifecycle.up(view.name, wanted)

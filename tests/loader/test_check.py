@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ilax check` of instances that are not whole, of limits, and its own options."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ilax import cgroup_attach, endpoints, netlink, pins
+from ilax.address import parse
+from ilax.bpf import Map
+from ilax.check import KINDS
+from ilax.instance import Instance
+from ilax.limit_book import Book
+from ilax.tables import index_key
+from lab.cgroups import Cgroups, own_cgroups
+from lab.contract_1_0 import turn_back
+from lab.wait import until
+
+from .conftest import UPLINK, Lab, sir
+
+WARNINGS, ERRORS, USAGE = 10, 11, 2
+TESTS = Path(__file__).resolve().parents[1]
+
+
+def check(lab: Lab, *options: str) -> list[dict[str, Any]]:
+    """Findings, but for those that the bare uplink of this lab always gives."""
+    result = lab.ilax("--json", "check", "--ignore", "sysctl.forwarding", *options)
+    findings: list[dict[str, Any]] = json.loads(result.output)["findings"]
+    worst = {found["severity"] for found in findings}
+    expected = ERRORS if "error" in worst else WARNINGS if "warning" in worst else 0
+    assert result.exit_code == expected, result.output
+    return findings
+
+
+def ids(lab: Lab, *options: str) -> set[str]:
+    return {found["id"] for found in check(lab, *options)}
+
+
+def test_every_kind_is_provoked_by_a_test() -> None:
+    sources = [TESTS / "loader/test_check.py", *(TESTS / "e2e").glob("test_check*.py")]
+    text = "\n".join(path.read_text() for path in sources)
+    assert [name for name in KINDS if f'"{name}"' not in text] == []
+
+
+def test_the_list_says_all(lab: Lab) -> None:
+    text = lab.ilax("check", "--list").output
+    assert all(name in text for name in KINDS)
+    rows = json.loads(lab.ilax("--json", "check", "--list").output)
+    assert {row["id"]: row["severity"] for row in rows} == {
+        kind.id: kind.severity for kind in KINDS.values()
+    }
+
+
+def test_an_unknown_kind_cannot_be_ignored(lab: Lab) -> None:
+    assert lab.ilax("check", "--ignore", "endpoint.nonsense").exit_code == USAGE
+
+
+def test_no_instance(lab: Lab) -> None:
+    assert ids(lab) == {"instance.not-up"}
+    assert ids(lab, "--fix") == {"instance.not-up"}
+    assert not pins.PinFolder(lab.instance).base.exists()
+
+
+def test_a_clean_instance(running: Lab) -> None:
+    assert running.ilax("endpoint", "add", sir(5), "--netns", running.container).exit_code == 0
+    assert check(running) == []
+    text = running.ilax("check", "--ignore", "sysctl.forwarding").output
+    assert text.endswith("clean\n")
+
+
+def test_folders_without_maps(lab: Lab) -> None:
+    folder = pins.PinFolder(lab.instance)
+    with folder.lock():
+        folder.create()
+    assert ids(lab, "--fix") == {"instance.unfinished"}
+    assert lab.up().exit_code == 0
+    assert check(lab) == []
+
+
+def test_maps_without_an_uplink(running: Lab) -> None:
+    with Instance.open(running.instance) as instance:
+        row = instance.config.get(index_key(0))
+        assert row is not None
+        row = row.copy()
+        row["uplink_ifindex"] = 0
+        instance.config.put(index_key(0), row)
+    assert ids(running) == {"instance.unfinished"}
+    assert running.up().exit_code == 0
+    assert check(running) == []
+
+
+def test_a_map_is_missing(running: Lab) -> None:
+    (pins.PinFolder(running.instance).maps / "ilax_ports").unlink()
+    (found,) = check(running, "--fix")
+    assert found["id"] == "instance.incomplete"
+    assert "ilax_ports" in found["seen"]
+    assert found["command"].startswith(f"ilax --instance {running.instance} down && ")
+    assert running.ilax("down").exit_code == 0
+    assert running.up().exit_code == 0
+    assert check(running) == []
+
+
+def test_an_older_contract(running: Lab) -> None:
+    turn_back(running.instance)
+    assert ids(running, "--fix") == {"instance.older"}
+    assert running.up().exit_code == 0
+    assert check(running) == []
+
+
+def test_another_contract(running: Lab) -> None:
+    maps = pins.PinFolder(running.instance).maps
+    (maps / "ilax_abi").unlink()
+    # A map that is none of ours stands where the version should.
+    with Map.open_pinned(maps / "ilax_config") as other:
+        other.pin(maps / "ilax_abi")
+    (found,) = check(running, "--fix")
+    assert found["id"] == "instance.layout"
+    assert "ilax_abi" in found["seen"]
+
+
+def test_another_namespace(running: Lab) -> None:
+    with (
+        Path(f"/run/netns/{running.container}").open() as other,
+        netlink.inside(other.fileno()),
+    ):
+        (found,) = check(running)
+    assert found["id"] == "instance.elsewhere"
+    assert f"nsenter --net=/run/netns/{running.namespace} ilax" in found["command"]
+
+
+def test_its_namespace_is_gone(running: Lab) -> None:
+    with Instance.open(running.instance) as instance:
+        row = instance.config.get(index_key(0))
+        assert row is not None
+        row = row.copy()
+        row["netns"] = 1
+        instance.config.put(index_key(0), row)
+    (found,) = check(running, "--fix")
+    assert found["id"] == "instance.no-namespace"
+    assert found["command"].endswith("down --force")
+    assert running.ilax("down", "--force").exit_code == 0
+    assert ids(running) == {"instance.not-up"}
+
+
+def test_the_uplink_is_gone(running: Lab) -> None:
+    with netlink.Network() as network:
+        network.delete_interface(network.interface(UPLINK).index)
+    assert ids(running, "--fix") == {"uplink.gone"}
+
+
+# --- limits --------------------------------------------------------------------
+
+
+@pytest.fixture
+def own() -> Iterator[Cgroups]:
+    """a/b, c and d."""
+    with own_cgroups(f"ilxcheck{os.getpid():x}") as made:
+        for path in ("a/b", "c", "d"):
+            made.make(path)
+        yield made
+
+
+def test_limits_that_serve_nobody(running: Lab, own: Cgroups) -> None:
+    for path in ("a", "a/b", "c", "d"):
+        done = running.ilax("limit", "set", f"{own.name}/{path}", "--rate", "100mbit")
+        assert done.exit_code == 0, done.output
+    add = ("endpoint", "add", sir(5), "--netns", running.container)
+    assert running.ilax(*add, "--cgroup", f"{own.name}/c").exit_code == 0
+    assert check(running) == []
+    with Instance.open(running.instance) as instance, instance.locked():
+        book = Book(instance)
+        # A program where an endpoint stands for the cgroup; none where it belongs;
+        # other parents; an endpoint that names a slot of nobody.
+        cgroup_attach.attach(instance, book.cgroups.by_id[own.id("c")])
+        cgroup_attach.detach(instance, own.id("a"))
+        slot = book.slots[own.id("a/b")]
+        row = book.rows[slot].copy()
+        row["parents"] = 0
+        instance.limits.put(index_key(slot), row)
+        endpoint = endpoints.find(instance, parse(sir(5)))
+    number = own.id("d")
+    own.remove("d")
+    (pins.PinFolder(running.instance).links / f"cgroup_{number}").unlink()
+    assert ids(running) == {
+        "limit.dead-cgroup",
+        "limit.needless-program",
+        "limit.no-program",
+        "limit.parents",
+    }
+    assert ids(running, "--fix") == set()
+    with Instance.open(running.instance) as instance, instance.locked():
+        Book(instance).point(endpoint, 999)
+    assert {"limit.lost-endpoint", "limit.no-program"} <= ids(running)
+    assert ids(running, "--fix") == set()
+    again = ("endpoint", "set", sir(5), "--cgroup", f"{own.name}")
+    assert running.ilax(*again).exit_code == 0
+    with Instance.open(running.instance) as instance, instance.locked():
+        Book(instance).point(endpoints.find(instance, parse(sir(5))), 0)
+    assert ids(running) == {"limit.unused"}
+    result = running.ilax("limit", "gc")
+    assert result.exit_code == 0
+    until(lambda: check(running) == [], "end of the links")
