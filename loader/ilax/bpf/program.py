@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -44,6 +45,7 @@ class Program(Handle):
         id: the kernel's number.
         tag: hash of the instructions, hexadecimal.
         type: enum bpf_prog_type.
+        load_time: when it was loaded, in ns since boot.
     """
 
     kind = "program"
@@ -57,6 +59,8 @@ class Program(Handle):
         self.type: int = info.type
         self.tag = bytes(info.tag).hex()
         self.xlated_bytes: int = info.xlated_prog_len
+        self.load_time: int = info.load_time
+        self._map_count: int = info.nr_map_ids
 
     @classmethod
     def open_pinned(cls, path: Path | str) -> Self:
@@ -75,6 +79,19 @@ class Program(Handle):
                 _libbpf.lib.bpf_prog_get_fd_by_id(number), f"open program number {number}"
             )
         )
+
+    def map_ids(self) -> set[int]:
+        """Numbers of the maps that it uses."""
+        numbers = _libbpf.buffer(4 * self._map_count)
+        info = _libbpf.ProgInfo(nr_map_ids=self._map_count, map_ids=_libbpf.pointer(numbers))
+        fill_info(self.fd, info, f"query the maps of program {self.name}")
+        return {number for (number,) in struct.iter_unpack("=I", numbers.raw) if number}
+
+    def recursion_misses(self) -> int:
+        """How often the kernel skipped it, because it was running on that CPU already."""
+        info = _libbpf.ProgInfo()
+        fill_info(self.fd, info, f"query program {self.name}")
+        return int(info.recursion_misses)
 
     def test_run(
         self,
