@@ -46,11 +46,12 @@ class PinFolder:
         self.programs = self.version / "programs"
         self.programs_new = self.version / "programs_new"
         self.previous = self.version / "previous"
+        self.dropped = self.version / "previous_old"
         self.links = self.version / "links"
 
     @property
     def _sets(self) -> tuple[Path, ...]:
-        return self.programs, self.programs_new, self.previous
+        return self.programs, self.programs_new, self.previous, self.dropped
 
     def other_versions(self) -> list[str]:
         """Major versions that are pinned beside ours, such as `v2`."""

@@ -3,8 +3,8 @@
 
 `programs/` holds the set that new hooks are given, `previous/` the one before it. A
 set is pinned whole in `programs_new/` and gets its place by an exchange of folders,
-so a crash leaves whole sets only. Which of them an interrupted exchange has left in
-`programs_new/` is told by age: a set that is being prepared is the youngest of all.
+so a crash leaves whole sets only. What an interrupted change has left in `programs_new/`
+is told by age: a set that is being prepared is younger than that in `programs/`.
 """
 
 from __future__ import annotations
@@ -91,15 +91,15 @@ def pinned(folder: Path) -> Iterator[Programs]:
 
 def settle(pins: PinFolder) -> None:
     """Finish or undo what a killed loader has left between two folders."""
-    if not pins.programs_new.is_dir():
-        return
     with pinned(pins.programs_new) as waiting, pinned(pins.programs) as current:
         replaced = bool(waiting) and bool(current) and _age(waiting) < _age(current)
-    if replaced and not pins.previous.is_dir():
+    if replaced:
+        if pins.previous.is_dir():
+            remove_folder(pins.dropped)
+            pins.previous.rename(pins.dropped)
         pins.programs_new.rename(pins.previous)
-    elif replaced:
-        _libc.exchange(pins.programs_new, pins.previous)
     remove_folder(pins.programs_new)
+    remove_folder(pins.dropped)
 
 
 def _age(programs: Programs) -> int:
@@ -123,11 +123,12 @@ def install(
     _exchange(pins.programs, pins.programs_new, change)
     if not keep_previous and any(pins.programs_new.iterdir()):
         _retire(pins, programs, change)
-    change.on_success(remove_folder, pins.programs_new)
+    for folder in (pins.programs_new, pins.dropped):
+        change.on_success(remove_folder, folder)
 
 
 def _retire(pins: PinFolder, programs: Programs, change: Transaction) -> None:
-    """What stood in `programs/` goes to `previous/`; what stood there waits to be removed."""
+    """What stood in `programs/` goes to `previous/`; what stood there can come back."""
     for name, program in programs.items():
         # A set of an older minor lacks programs, which work beside its own.
         pin = pins.programs_new / name
@@ -135,10 +136,8 @@ def _retire(pins: PinFolder, programs: Programs, change: Transaction) -> None:
             program.pin(pin)
             change.on_failure(pin.unlink)
     if pins.previous.is_dir():
-        _exchange(pins.programs_new, pins.previous, change)
-    else:
-        pins.programs_new.rename(pins.previous)
-        change.on_failure(pins.previous.rename, pins.programs_new)
+        _rename(pins.previous, pins.dropped, change)
+    _rename(pins.programs_new, pins.previous, change)
 
 
 def swap_places(pins: PinFolder, change: Transaction) -> None:
@@ -162,6 +161,11 @@ def forget_previous(pins: PinFolder, older: Programs) -> None:
         pins.previous.mkdir(mode=0o700)
         for name, program in older.items():
             program.pin(pins.previous / name)
+
+
+def _rename(source: Path, target: Path, change: Transaction) -> None:
+    source.rename(target)
+    change.on_failure(target.rename, source)
 
 
 def require_previous(pins: PinFolder, current: Programs, previous: Programs, maps: int) -> None:

@@ -201,8 +201,8 @@ def judge(before: Window, after: Window, limits: Limits) -> Trip | None:
     return (
         _misses(before, after, limits)
         or _errors(before, after, limits)
-        or _deliveries(before, after)
         or _drops(before, after, limits)
+        or _deliveries(before, after)
     )
 
 

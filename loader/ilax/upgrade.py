@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ilax import migration, program_set, soak, switch
+from ilax import migration, program_set, selftest, soak, switch
 from ilax.bpf import Program
 from ilax.errors import ConflictError, IlaxError
 from ilax.instance import Instance
@@ -23,7 +23,6 @@ from ilax.netlink import Network
 from ilax.pins import PinFolder
 from ilax.privileges import require_capabilities
 from ilax.program_set import Programs
-from ilax.selftest import run as selftest
 from ilax.soak import Limits, Meter, Trip, Window
 from ilax.transaction import Transaction
 
@@ -107,8 +106,8 @@ def upgrade(name: str, options: UpgradeOptions, tell: Progress) -> UpgradeResult
         tell(f"self test: {result.tests} rows passed")
         if options.soak:
             time.sleep(max(0.0, first.time + options.before - time.monotonic()))
-        change = _switch_over(pins, options.objects, held)
         before = Window.between(first, meter.read(earlier))
+        change = _switch_over(pins, options.objects, held)
         result.hooks = change.hooks
         result.programs = _tags(change.programs)
         tell(f"switched {result.hooks} hooks; the old set is pinned in {pins.previous}")
