@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Guards over a change of programs: what was before it, what is after it, and whether
-that is worse.
+"""Guards over a change of programs: whether what comes after it is worse than before.
 
 Counters, interfaces and programs are read, and nothing is written. A guard compares two
 windows of time; shares are used and not rates, because traffic changes by itself.
@@ -36,6 +35,8 @@ _RECENT = 5.0  # seconds: what a guard looks at beside the whole soak
 _LEAST_DROPS = 10
 # So many deliveries must have been due before none of them is a finding.
 _LEAST_DELIVERIES = 20
+# Part of the packets that arrived before, in the same time, that counts as no fewer.
+_GOES_ON = 0.5
 
 # Reasons that stand for an error of a program, not for something in a packet.
 _ERRORS = ("drop_rewrite", "drop_bad_action", "drop_row_changed")
@@ -47,7 +48,7 @@ _IN_REASONS = (
     "send_xdp", "send_peer", "send_handover", "pass_host", "pass_handover"
 )  # fmt: skip
 _OUT_HOOKS = ("container",)
-_OUT_REASONS = ("send_local", "send_forward", "pass_host", "pass_not_ours")
+_OUT_REASONS = ("send_local", "send_forward", "pass_host")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +133,10 @@ class Window:
         columns = [number for number, name in counters.reason_names().items() if name in reasons]
         return int(self.packets[rows][:, columns].sum())
 
-    def at(self, hooks: tuple[str, ...]) -> int:
-        """Packets that some hooks counted."""
-        rows = [number for number, name in counters.hook_names().items() if name in hooks]
-        return int(self.packets[rows].sum())
+    def first(self, hooks: tuple[str, ...]) -> int:
+        """Packets that were counted by the first of some hooks that counts any."""
+        numbers = {name: number for number, name in counters.hook_names().items()}
+        return next((n for hook in hooks if (n := int(self.packets[numbers[hook]].sum()))), 0)
 
 
 class Meter(Closing):
@@ -226,17 +227,23 @@ def _errors(before: Window, after: Window, limits: Limits) -> Trip | None:
 
 
 def _deliveries(before: Window, after: Window) -> Trip | None:
-    """None is delivered any more, where so many should be that this is no chance."""
+    """None is delivered any more, where so many should be that this is no chance.
+
+    Senders may just have stopped: so either as much arrives as before, or the program
+    does not even count what arrives.
+    """
     for way, hooks, reasons in (
         ("in", _IN_HOOKS, _IN_REASONS),
         ("out", _OUT_HOOKS, _OUT_REASONS),
     ):
-        # A broken program may not even count what arrives.
-        was, now = (max(w.at(hooks), w.arrived.get(way, 0)) for w in (before, after))
+        was, now = (max(w.first(hooks), w.arrived.get(way, 0)) for w in (before, after))
         delivered = before.of(hooks, reasons)
-        if not was or after.of(hooks, reasons):
+        if not was or not delivered or after.of(hooks, reasons):
             continue
-        if delivered / was * now >= _LEAST_DELIVERIES:
+        due = delivered / was * now
+        if now * before.seconds < _GOES_ON * was * after.seconds:
+            due = min(due, now - after.first(hooks))
+        if due >= _LEAST_DELIVERIES:
             where = "from the uplink" if way == "in" else "from containers"
             return Trip(
                 "deliveries", f"packets {where}", f"{delivered} of {was} delivered", f"0 of {now}"
@@ -254,9 +261,7 @@ def _drops(before: Window, after: Window, limits: Limits) -> Trip | None:
             was, now = (_share(window, number, reason) for window in (before, after))
             if now - was > limits.drop_rise and after.packets[number, reason] >= _LEAST_DROPS:
                 name = names.get(reason, f"reason_{reason}")
-                return Trip(
-                    "drops", f"{hook} {name}", f"{_percent(was)} of packets", _percent(now)
-                )
+                return Trip("drops", f"{hook} {name}", f"{_percent(was)} of packets", _percent(now))
     return None
 
 

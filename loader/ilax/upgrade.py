@@ -19,6 +19,7 @@ from ilax.bpf import Program
 from ilax.errors import ConflictError, IlaxError
 from ilax.instance import Instance
 from ilax.kernel import require_kernel
+from ilax.major_migration import OlderMajor, sweep_leftovers
 from ilax.netlink import Network
 from ilax.pins import PinFolder
 from ilax.privileges import require_capabilities
@@ -97,6 +98,8 @@ def upgrade(name: str, options: UpgradeOptions, tell: Progress) -> UpgradeResult
     require_capabilities("upgrade an instance")
     pins = PinFolder(name)
     with ExitStack() as held:
+        if OlderMajor.find(pins) is not None:
+            return _migrate(pins, options, tell)
         if not pins.maps.is_dir():
             Instance.open(name).close()  # says what is wrong
         meter = held.enter_context(Meter(pins))
@@ -140,6 +143,7 @@ def _switch_over(pins: PinFolder, objects: Path | None, held: ExitStack) -> _Cha
         opened = opening.enter_context(older or Instance.open(pins.instance))
         opened.require_own_netns("upgrade it")
         pins.create()
+        sweep_leftovers(pins)
         program_set.settle(pins)
         current = held.enter_context(program_set.pinned(pins.programs))
         previous = held.enter_context(program_set.pinned(pins.previous))
@@ -155,6 +159,34 @@ def _switch_over(pins: PinFolder, objects: Path | None, held: ExitStack) -> _Cha
     if half_way:
         return _Change(programs, previous, {}, hooks)
     return _Change(programs, current, previous, hooks)
+
+
+def _migrate(pins: PinFolder, options: UpgradeOptions, tell: Progress) -> UpgradeResult:
+    """Bring an instance of an older major to ours. There is no way back, so no soak."""
+    result = UpgradeResult(tests=selftest.run(options.objects))
+    tell(f"self test: {result.tests} rows passed")
+    with Network() as network, pins.lock(), ExitStack() as held, Transaction() as change:
+        older = OlderMajor.find(pins)
+        if older is None:
+            raise ConflictError(
+                f"instance {pins.instance} was changed meanwhile; nothing was changed",
+                hint="try again",
+            )
+        opened = held.enter_context(older.open_new(change))
+        current = held.enter_context(program_set.pinned(older.programs))
+        loaded = program_set.load(opened.maps, options.objects)
+        programs = {name: held.enter_context(program) for name, program in loaded.items()}
+        # As late as possible: what the old programs count from now on is not carried over.
+        older.carry_rows(opened)
+        opened.require_own_netns("upgrade it")
+        program_set.install(opened.pins, programs, change)
+        known = {program.id: program for program in current.values()}
+        result.hooks = switch.switch(network, opened, programs, known, change)
+        result.programs = _tags(programs)
+        change.on_success(older.move_in, opened)
+        tell(f"contract v{older.major}: rows carried over, {result.hooks} hooks switched")
+    tell("no soak: there is no way back to another major of the contract")
+    return result
 
 
 def _soak(
@@ -231,5 +263,3 @@ def _ids(programs: Programs) -> set[int]:
 
 def _tags(programs: Programs) -> dict[str, str]:
     return {name: program.tag for name, program in sorted(programs.items())}
-
-

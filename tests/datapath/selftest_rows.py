@@ -64,9 +64,7 @@ CHOSEN = {
     ),
 }  # fmt: skip
 
-_HOST_MACS = tuple(
-    plan.mac(index) for index in (plan.UPLINK, plan.TASK1, plan.TASK2, plan.TASK3)
-)
+_HOST_MACS = tuple(plan.mac(index) for index in (plan.UPLINK, plan.TASK1, plan.TASK2, plan.TASK3))
 
 
 def tables() -> Tables:

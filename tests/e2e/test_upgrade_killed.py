@@ -26,8 +26,8 @@ def of_the_switch(found: list[Step], instance: str) -> list[Step]:
     for step in wanted:
         kind = step.call + "".join(re.findall(r"BPF_[A-Z]+_[A-Z]+", step.text)[:1])
         by_kind.setdefault(kind, []).append(step)
-    chosen = {s for kind in by_kind.values() for s in (kind[0], kind[len(kind) // 2])}
-    chosen |= {s for s in wanted if s.call in ("rename", "renameat2")} | {wanted[-1]}
+    chosen = {kind[len(kind) // 2] for kind in by_kind.values()} | {wanted[-1]}
+    chosen |= {step for step in wanted if step.call in ("rename", "renameat2")}
     return [step for step in wanted if step in chosen]
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import socket
+from functools import partial
 from ipaddress import IPv6Address
 from pathlib import Path
 
@@ -29,8 +31,6 @@ def test_no_packet_is_lost_or_overtaken(bare: Lab, tmp_path: Path) -> None:
     objects = numbered.build(tmp_path)
     port = next(e for e in host.ilax.json("endpoint", "list") if e["sir"] == task.address)
     with host.ns.entered():
-        import socket
-
         device = socket.if_indextoname(port["ifindex"])
     # A veth takes the generator's frames only while the other end has GRO or XDP.
     for state in ("off", "on"):
@@ -56,14 +56,7 @@ def test_no_packet_is_lost_or_overtaken(bare: Lab, tmp_path: Path) -> None:
         for number in range(CHANGES):
             host.ilax(*(("rollback",) if number % 2 else ("upgrade", "--soak", "0")))
             # Packets since the last change, on both sides of this one.
-            until(
-                lambda then=received: all(
-                    now.received - before > ENOUGH
-                    for now, before in zip(flood.reports(), then, strict=True)
-                ),
-                "packets between two changes",
-                timeout=60,
-            )
+            until(partial(_enough, flood, received), "packets between two changes", timeout=60)
             received = [report.received for report in flood.reports()]
         reports = flood.stop()
     print(f"{flood.seconds:.1f} s: {reports}")
@@ -76,3 +69,8 @@ def test_no_packet_is_lost_or_overtaken(bare: Lab, tmp_path: Path) -> None:
         assert report.received > CHANGES * ENOUGH
     assert tcp.report().error is None
     assert tcp.report().same_content
+
+
+def _enough(flood: Flood, then: list[int]) -> bool:
+    now = [report.received for report in flood.reports()]
+    return all(new - old > ENOUGH for new, old in zip(now, then, strict=True))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ilax import counters, program_set, schema
+from ilax import cgroup_attach, counters, endpoints, program_set, schema
 from ilax.bpf import Map, Object, Program
 from ilax.errors import SelfTestError
 from ilax.selftest.table import Row, Table, read
@@ -29,8 +29,8 @@ _PROGRAMS = {
     "xdp_ingress": program_set.XDP_PROGRAM,
     "uplink_ingress": program_set.IN_PROGRAM,
     "uplink_egress": program_set.OUT_PROGRAM,
-    "container": "ilax_from_task",
-    "cgroup": "ilax_cgroup_in",
+    "container": endpoints.CONTAINER_PROGRAM,
+    "cgroup": cgroup_attach.PROGRAM,
 }
 
 # What a program returns for a verdict. tc programs leave packets to the next one (-1).
@@ -101,12 +101,8 @@ def run(objects: Path | None = None, table: Table | None = None) -> int:
     found = results(objects, table)
     failed = [f"{row.name}: {row.problem}" for row in found if row.problem]
     if failed:
-        raise SelfTestError(
-            "\n  ".join(
-                [f"self test: {len(failed)} of {len(found)} rows failed; nothing was changed"]
-                + failed
-            )
-        )
+        said = f"self test: {len(failed)} of {len(found)} rows failed; nothing was changed"
+        raise SelfTestError("\n  ".join([said, *failed]))
     return len(found)
 
 
