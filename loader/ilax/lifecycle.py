@@ -20,6 +20,7 @@ from ilax import (
     endpoints,
     fabric,
     layout_check,
+    major_migration,
     migration,
     others,
     prefix_rows,
@@ -167,6 +168,7 @@ def down(instance: str, *, force: bool = False) -> None:
         if not pins.version.is_dir() and pins.other_versions():
             # Instance.open() says which contract that is.
             Instance.open(instance).close()
+        major_migration.sweep_leftovers(pins)
         if pins.maps.is_dir():
             try:
                 with Transaction() as change:

@@ -17,6 +17,7 @@ from pathlib import Path
 from ilax import migration, program_set, selftest, soak, switch
 from ilax.bpf import Program
 from ilax.errors import ConflictError, IlaxError
+from ilax.guards import Limits, Trip, Window
 from ilax.instance import Instance
 from ilax.kernel import require_kernel
 from ilax.major_migration import OlderMajor, sweep_leftovers
@@ -24,7 +25,7 @@ from ilax.netlink import Network
 from ilax.pins import PinFolder
 from ilax.privileges import require_capabilities
 from ilax.program_set import Programs
-from ilax.soak import Limits, Meter, Trip, Window
+from ilax.soak import Meter
 from ilax.transaction import Transaction
 
 Progress = Callable[[str], None]

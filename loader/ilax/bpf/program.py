@@ -85,7 +85,7 @@ class Program(Handle):
         numbers = _libbpf.buffer(4 * self._map_count)
         info = _libbpf.ProgInfo(nr_map_ids=self._map_count, map_ids=_libbpf.pointer(numbers))
         fill_info(self.fd, info, f"query the maps of program {self.name}")
-        return {number for (number,) in struct.iter_unpack("=I", numbers.raw) if number}
+        return set(struct.unpack_from(f"={self._map_count}I", numbers.raw))
 
     def recursion_misses(self) -> int:
         """How often the kernel skipped it, because it was running on that CPU already."""

@@ -107,7 +107,7 @@ def upgrade(
     """
     from ilax import upgrade as work
     from ilax.errors import GuardError
-    from ilax.soak import Limits
+    from ilax.guards import Limits
 
     options = work.UpgradeOptions(
         objects=objects,

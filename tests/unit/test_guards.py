@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ilax import counters, schema
-from ilax.soak import Limits, Reading, Window, judge
+from ilax.guards import Limits, Reading, Window, judge
 
 LIMITS = Limits()
 HOOKS = {name: number for number, name in counters.hook_names().items()}
