@@ -55,12 +55,11 @@ def test_upgrade_and_rollback_are_killed_under_load(bare: Lab, tmp_path: Path) -
         calls = {step.call for step in upgrading}
         assert calls == {"bpf", "rename", "renameat2", "unlink"}, upgrading
         for number, step in enumerate(upgrading):
-            at_work = whole(host)
+            at_work, older = whole(host), whole(host, "previous")
             kill_at(ilax, step, *AT_ONCE)
             mixed = set(running(host).values())
             if number % 2:
                 # Back to what was at work as a whole, or to what came before that.
-                older = whole(host, "previous")
                 ilax("rollback")
                 assert whole(host) in (at_work, older), step
                 if not mixed & at_work:
