@@ -17,8 +17,13 @@ _libc.statfs.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
 _libc.statfs.restype = ctypes.c_int
 _libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
 _libc.setns.restype = ctypes.c_int
+_libc.renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p,
+                            ctypes.c_uint)  # fmt: skip
+_libc.renameat2.restype = ctypes.c_int
 
 _CLONE_NEWNET = 0x40000000
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 def mount(source: str, target: Path, kind: str, options: str) -> None:
@@ -37,6 +42,18 @@ def file_system_type(path: Path) -> int:
     if _libc.statfs(os.fsencode(path), buffer):
         return 0
     return int.from_bytes(buffer.raw[:8], "little") & 0xFFFFFFFF
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two paths of one file system change places, in one step.
+
+    Raises:
+        SystemCallError: with the errno; bpffs knows this since Linux 5.16.
+    """
+    if _libc.renameat2(
+        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
+    ):
+        raise SystemCallError(f"exchange {one} and {other}", ctypes.get_errno())
 
 
 def enter_network_namespace(fd: int) -> None:

@@ -164,6 +164,28 @@ def _is_misplaced(hook: Hook, place: Place, link: LinkInfo) -> bool:
     return not tc_order.holds(place, link.program_id, hook.ifindex, hook.direction)
 
 
+def swap_filter(
+    network: Network, hook: Hook, program: Program, previous: Program | None, change: Transaction
+) -> bool:
+    """Put a program into our filter of clsact; False if there is none.
+
+    Args:
+        previous: the program to go back to if the change fails.
+    """
+    if filter_program(network, hook) is None:
+        return False
+    _put_filter(network, hook, program, previous, change)
+    return True
+
+
+def filter_program(network: Network, hook: Hook) -> int | None:
+    """Number of the program in our filter of clsact; None if there is no filter."""
+    for item in _filters(network, hook):
+        if _is_ours(item):
+            return _filter_program(item)
+    return None
+
+
 def detach_tc(network: Network | None, links: Path, hook: Hook) -> None:
     """Take our program off, whichever way it was attached."""
     _unpin(links / hook.link)

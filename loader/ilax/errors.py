@@ -132,6 +132,18 @@ class VerifierError(SystemCallError):
         return "\n    ".join([super().__str__(), *tail])
 
 
+class GuardError(IlaxError):
+    """A guard has tripped after an upgrade; the programs of before are at work again."""
+
+    exit_code = 10
+
+
+class SelfTestError(IlaxError):
+    """Programs do with a packet of the self test what they should not; nothing was changed."""
+
+    exit_code = 11
+
+
 def check_system_call(result: int, action: str) -> int:
     """Return `result`, or raise for a negative errno.
 

@@ -90,7 +90,7 @@ class Instance(Closing):
         pins = PinFolder(name)
         if not pins.maps.is_dir():
             others = [v for v in pins.other_versions() if v.startswith("v")]
-            if others and not pins.version.is_dir():
+            if others:
                 raise LayoutError(
                     f"instance {name} has another contract",
                     [f"pinned: {', '.join(others)}; ilax expects v{schema.ABI_MAJOR}"],

@@ -20,15 +20,17 @@ from ilax import (
     endpoints,
     fabric,
     layout_check,
+    major_migration,
     migration,
     others,
     prefix_rows,
+    program_set,
     schema,
     tc_order,
 )
 from ilax.address import Address, Prefix
 from ilax.attach import Hook, TcMode, XdpMode
-from ilax.bpf import Map, Object, Program
+from ilax.bpf import Object, Program
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS
 from ilax.errors import ConflictError, NotFoundError, UsageError
 from ilax.fabric import Fabric
@@ -41,15 +43,6 @@ from ilax.privileges import require_capabilities
 from ilax.tables import Table, index_key
 from ilax.tc_order import Place
 from ilax.transaction import Transaction
-
-# Object -> its one program; the name of the link or pin follows from it.
-OBJECTS = {
-    "ingress": "ilax_uplink_xdp",
-    "uplink_ingress": "ilax_uplink_in",
-    "uplink_egress": "ilax_uplink_out",
-    "container": endpoints.CONTAINER_PROGRAM,
-    "cgroup_ingress": cgroup_attach.PROGRAM,
-}
 
 # The host's stack sends SIR destinations here; the uplink's egress program
 # rewrites them and finds the real next hop. The address answers to nobody: a
@@ -130,7 +123,8 @@ def up(instance: str, options: UpOptions) -> UpResult:
             _check_upgrade(opened, options)
             # A killed `down` may have taken folders away.
             pins.create()
-        programs = {name: held.enter_context(p) for name, p in _load(opened.maps).items()}
+        loaded = program_set.load(opened.maps)
+        programs = {name: held.enter_context(p) for name, p in loaded.items()}
         previous = {name: _previous(pins, name, held) for name in programs}
         if fresh:
             # Before the first packet; an upgrade changes them last.
@@ -150,11 +144,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
         )
         cgroup = cgroup_attach.PROGRAM
         cgroup_attach.swap(pins, programs[cgroup], change, previous[cgroup])
-        for name, program in programs.items():
-            pins.replace_program(name, program)
-            old = previous[name]
-            if old is not None:
-                change.on_failure(pins.replace_program, name, old)
+        program_set.install(pins, programs, change)
         if options.host_address is not None:
             endpoints.put_host(network, opened, options.host_address, change)
         if before is not None:
@@ -184,6 +174,7 @@ def down(instance: str, *, force: bool = False) -> None:
         if not pins.version.is_dir() and pins.other_versions():
             # Instance.open() says which contract that is.
             Instance.open(instance).close()
+        major_migration.sweep_leftovers(pins)
         if pins.maps.is_dir():
             try:
                 with Transaction() as change:
@@ -332,17 +323,6 @@ def _check_endpoints_fit(opened: Instance, wanted: Fabric) -> None:
             "the rows of this instance were made with other --cbit or --typed; nothing was changed",
             hint="`ilax down` first: every wire address would be another one",
         )
-
-
-def _load(maps: dict[str, Map]) -> dict[str, Program]:
-    """All programs over the pinned maps, attached to nothing yet."""
-    programs = {}
-    for object_name, program_name in OBJECTS.items():
-        with Object.open(schema.object_path(object_name)) as obj:
-            obj.reuse_maps(maps)
-            obj.load()
-            programs[program_name] = obj.programs[program_name].open()
-    return programs
 
 
 def _previous(pins: PinFolder, name: str, held: ExitStack) -> Program | None:

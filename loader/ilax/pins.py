@@ -3,6 +3,7 @@
 
     /sys/fs/bpf/ilax/<instance>/v<major>/maps/<map>
                                         /programs/<program>
+                                        /previous/<program>
                                         /links/<link>
 
 The folder of maps appears by one rename, complete, so a crash leaves either no
@@ -43,7 +44,14 @@ class PinFolder:
         self.maps = self.version / "maps"
         self.maps_new = self.version / "maps_new"
         self.programs = self.version / "programs"
+        self.programs_new = self.version / "programs_new"
+        self.previous = self.version / "previous"
+        self.dropped = self.version / "previous_old"
         self.links = self.version / "links"
+
+    @property
+    def _sets(self) -> tuple[Path, ...]:
+        return self.programs, self.programs_new, self.previous, self.dropped
 
     def other_versions(self) -> list[str]:
         """Major versions that are pinned beside ours, such as `v2`."""
@@ -56,16 +64,6 @@ class PinFolder:
         for folder in (self.root, self.base, self.version, self.programs, self.links):
             folder.mkdir(mode=0o700, exist_ok=True)
 
-    def replace_program(self, name: str, pin: object) -> None:
-        """Pin a program over an older one of the same name, in one step."""
-        from ilax.bpf import Program
-
-        assert isinstance(pin, Program)
-        fresh = self.programs / f"{name}_new"
-        fresh.unlink(missing_ok=True)
-        pin.pin(fresh)
-        fresh.rename(self.programs / name)
-
     def remove(self) -> None:
         """Remove everything of this instance and version; links let go first.
 
@@ -73,7 +71,7 @@ class PinFolder:
         leaves a whole instance or none. The folder of all instances carries the
         lock and goes with that.
         """
-        for folder in (self.links, self.programs, self.maps_new):
+        for folder in (self.links, *self._sets, self.maps_new):
             remove_folder(folder)
         if self.maps.is_dir():
             self.maps.rename(self.maps_new)

@@ -14,7 +14,7 @@ import functools
 import hashlib
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ilax.bpf import btf as kinds
 from ilax.bpf.btf import Btf, Type
@@ -95,6 +95,13 @@ def dtype_of(btf: Btf, struct: Type) -> np.dtype[np.void]:
     return np.dtype(
         {"names": names, "formats": formats, "offsets": offsets, "itemsize": struct.size}
     )
+
+
+def type_of(btf: Btf, type_id: int) -> np.dtype[Any]:
+    """The numpy dtype of any type that a key or value may have."""
+    import numpy as np
+
+    return np.dtype(_format(btf, type_id))  # type: ignore[call-overload, no-any-return]
 
 
 def _format(btf: Btf, type_id: int) -> object:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from lab.ilax import Ilax
 
-_CALLS = ("bpf", "sendto", "rename", "mkdir", "unlink", "rmdir", "setsockopt", "ioctl")
+_CALLS = (
+    "bpf", "sendto", "rename", "renameat2", "mkdir", "unlink", "rmdir", "setsockopt", "ioctl"
+)  # fmt: skip
 
 # Of `bpf` and of netlink messages, only those that change something.
 _BPF = re.compile(
@@ -63,7 +65,7 @@ def _changes(call: str, rest: str) -> bool:
         return bool(_BPF.match(rest))
     if call == "sendto":
         return bool(_NETLINK.search(rest)) and not _LOOKS_ONLY.search(rest)
-    return call in ("rename", "mkdir", "unlink", "rmdir")
+    return call in ("rename", "renameat2", "mkdir", "unlink", "rmdir")
 
 
 def kill_at(ilax: Ilax, step: Step, *args: object) -> None:

@@ -43,7 +43,7 @@ class Traces:
         for path in pins.glob("v*/maps/*"):
             with Map.open_pinned(path) as pinned_map:
                 self.objects["map"].add(pinned_map.id)
-        for path in pins.glob("v*/programs/*"):
+        for path in (*pins.glob("v*/programs/*"), *pins.glob("v*/previous/*")):
             with Program.open_pinned(path) as program:
                 self.objects["prog"].add(program.id)
         for path in pins.glob("v*/links/*"):

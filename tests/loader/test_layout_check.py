@@ -73,6 +73,8 @@ def test_up_writes_nothing_over_another_layout(running: Lab, tmp_path: Path) -> 
     )
     _replace_pin(running, "ilax_config", other)
     assert running.up().exit_code == LayoutError.exit_code
+    for command in ("upgrade", "rollback"):
+        assert running.ilax(command).exit_code == LayoutError.exit_code
     pin = Path("/sys/fs/bpf/ilax") / running.instance / "v1/maps/ilax_config"
     with Map.open_pinned(pin) as config:
         assert config.lookup(index_key(0)) == bytes(config.value_size)
@@ -93,6 +95,8 @@ def test_another_major_is_refused(lab: Lab) -> None:
         )
         assert result.exit_code == LayoutError.exit_code
         assert "v2" in str(result.exception)
+        for command in ("upgrade", "rollback"):
+            assert lab.ilax(command).exit_code == LayoutError.exit_code
         assert [p.name for p in folder.parent.iterdir()] == ["v2"]
     finally:
         folder.rmdir()

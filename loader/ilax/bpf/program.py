@@ -44,6 +44,7 @@ class Program(Handle):
         id: the kernel's number.
         tag: hash of the instructions, hexadecimal.
         type: enum bpf_prog_type.
+        load_time: when it was loaded, in ns since boot.
     """
 
     kind = "program"
@@ -57,6 +58,7 @@ class Program(Handle):
         self.type: int = info.type
         self.tag = bytes(info.tag).hex()
         self.xlated_bytes: int = info.xlated_prog_len
+        self.load_time: int = info.load_time
 
     @classmethod
     def open_pinned(cls, path: Path | str) -> Self:
@@ -86,6 +88,12 @@ class Program(Handle):
         info = _libbpf.ProgInfo(nr_map_ids=room, map_ids=_libbpf.pointer(numbers))
         fill_info(self.fd, info, action)
         return list(numbers)[: int(info.nr_map_ids)]
+
+    def recursion_misses(self) -> int:
+        """How often the kernel skipped it, because it was running on that CPU already."""
+        info = _libbpf.ProgInfo()
+        fill_info(self.fd, info, f"query program {self.name}")
+        return int(info.recursion_misses)
 
     def test_run(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ilax import schema
 from ilax.bpf import Object
-from ilax.lifecycle import OBJECTS
+from ilax.program_set import OBJECTS
 
 if TYPE_CHECKING:
     from ilax.check.view import View

@@ -24,6 +24,9 @@ from ilax.instance_name import DEFAULT_INSTANCE
 _COMMANDS = {
     "up": ("lifecycle", "up"),
     "down": ("lifecycle", "down"),
+    "upgrade": ("upgrade", "upgrade"),
+    "rollback": ("upgrade", "rollback"),
+    "selftest": ("upgrade", "selftest"),
     "status": ("status", "status"),
     "endpoint": ("endpoint", "endpoint"),
     "mapping": ("mapping", "mapping"),
@@ -82,6 +85,8 @@ def cli(ctx: click.Context, instance: str, as_json: bool, verbose: bool) -> None
       3 not found                 8 a map is full
       4 conflict                  9 the kernel refused a program
                                   10, 11: see `ilax check`
+     10 an upgrade was rolled back by a guard
+     11 programs failed their self test
 
     \b
     Example:
