@@ -70,7 +70,7 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
     """
     require_capabilities("connect a container", namespaces=True)
     instance.require_own_netns("connect a container")
-    _check_device_name(options.device)
+    check_device_name(options.device)
     known = fabric.read(instance)
     known.check_sir(options.sir)
     wire = known.to_wire(options.sir)
@@ -137,7 +137,12 @@ def add_host(instance: Instance, sir: Address, cgroup: Cgroup | None = None) -> 
     return endpoint
 
 
-def _check_device_name(name: str) -> None:
+def check_device_name(name: str) -> None:
+    """Raise unless an interface can have a name.
+
+    Raises:
+        UsageError: it cannot.
+    """
     # As dev_valid_name() of the kernel, in ASCII; `%` would be a template to it.
     if not re.fullmatch(r"[!-~]{1,15}", name) or set("/:%") & set(name) or name in (".", ".."):
         raise UsageError(f"{name!r} is no name for an interface; nothing was changed")

@@ -54,8 +54,12 @@ def _from_row(sir: Address, row: np.void | Any) -> Mapping:
     return Mapping(sir, wire, action, int(row["generation"]))
 
 
-def _check_wire(known: Fabric, sir: Address, wire: Address) -> None:
-    """A wire address must lead to a receiver that restores exactly `sir`."""
+def check_wire(known: Fabric, sir: Address, wire: Address) -> None:
+    """Raise unless a wire address leads to a receiver that restores exactly `sir`.
+
+    Raises:
+        UsageError, AddressError: it does not.
+    """
     if any(wire in prefix for prefix in known.sir_prefixes):
         raise UsageError(f"{wire} is a SIR address, no wire address; nothing was changed")
     expected = known.to_wire(sir, Prefix(wire.prefix))
@@ -91,7 +95,7 @@ def add(
         raise UsageError("give either a wire address or a locator; nothing was changed")
     if wire is None:
         wire = known.to_wire(sir, locator)
-    _check_wire(known, sir, wire)
+    check_wire(known, sir, wire)
     if generation is None:
         old = instance.mappings.get(sir.packed)
         generation = int(old["generation"]) + 1 if old is not None else 1
