@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ilax import attach, endpoints, fabric, limits
@@ -135,6 +135,31 @@ def add_host(instance: Instance, sir: Address, cgroup: Cgroup | None = None) -> 
         if before != endpoint.limit:
             change.on_success(limits.endpoint_gone, instance, before)
     return endpoint
+
+
+def change(instance: Instance, sir: Address, *, delivery: str, any_source: bool) -> Endpoint:
+    """Change a container's endpoint while its packets pass.
+
+    Args:
+        delivery: "stack" or "xdp".
+
+    Raises:
+        NotFoundError: there is no such endpoint.
+        MapFullError: no room for another device of XDP.
+    """
+    require_capabilities("change an endpoint")
+    instance.require_own_netns("change an endpoint")
+    with instance.locked():
+        endpoint = endpoints.find(instance, sir)
+        changed = replace(endpoint, delivery=delivery, generation=endpoint.generation + 1)
+        key = index_key(endpoint.ifindex)
+        endpoints.put_port(instance, endpoint.ifindex, sir, endpoint.slot, any_source=any_source)
+        if delivery == "xdp":
+            instance.devices.update(key, key)
+        endpoints.rewrite(instance, changed)
+        if delivery != "xdp":
+            instance.devices.delete(key)
+    return changed
 
 
 def check_device_name(name: str) -> None:

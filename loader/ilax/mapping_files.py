@@ -184,9 +184,21 @@ def dump(
     Returns:
         Rows written.
     """
+    sir, rows = mappings.read_all(instance)
+    write_rows(stream, file_format, sir, rows, progress)
+    return len(rows)
+
+
+def write_rows(
+    stream: TextIO,
+    file_format: str,
+    sir: NDArray[np.uint64],
+    rows: NDArray[np.void],
+    progress: Callable[[int], None] = lambda rows: None,
+) -> None:
+    """Write mappings as `mappings.read_all` gives them."""
     import numpy as np
 
-    sir, rows = mappings.read_all(instance)
     names = mappings.action_names()
     if file_format == "csv":
         stream.write(",".join(EXPORT_COLUMNS) + "\n")
@@ -206,4 +218,3 @@ def dump(
             else:
                 stream.write(json.dumps(dict(zip(EXPORT_COLUMNS, values, strict=True))) + "\n")
         progress(len(part))
-    return len(rows)

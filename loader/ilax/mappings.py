@@ -247,13 +247,14 @@ def write_bulk(
     rows = instance.mappings.new(len(sir))
     rows["wire"]["prefix"] = wire[:, 0]
     rows["wire"]["identifier"] = wire[:, 1]
-    rows["action"] = _actions_of(known, wire)
+    rows["action"] = actions_of(known, wire)
     rows["generation"] = generation
     keys = np.ascontiguousarray(sir.astype(">u8")).view(instance.mappings.key_dtype)[:, 0]
     return instance.mappings.put_rows(keys, rows)
 
 
-def _actions_of(known: Fabric, wire: NDArray[np.uint64]) -> NDArray[np.uint8]:
+def actions_of(known: Fabric, wire: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Actions that lead to wire addresses (n, 2): local ones are this host's."""
     import numpy as np
 
     local = np.isin(wire[:, 0], np.array([p.upper for p in known.locators], np.uint64))
@@ -300,7 +301,7 @@ class Standing:
             changed = (
                 (old["wire"]["prefix"] != wire[asked, 0])
                 | (old["wire"]["identifier"] != wire[asked, 1])
-                | (old["action"] != _actions_of(known, wire[asked]))
+                | (old["action"] != actions_of(known, wire[asked]))
             )
             found[asked] = old["generation"] + changed.astype(np.uint64)
         return found
@@ -335,6 +336,14 @@ def read_all(instance: Instance) -> tuple[NDArray[np.uint64], NDArray[np.void]]:
     sir = np.stack([keys["prefix"], keys["identifier"]], axis=1).astype(np.uint64)
     order = np.lexsort((sir[:, 1], sir[:, 0]))
     return sir[order], rows[order]
+
+
+def delete_bulk(instance: Instance, sir: NDArray[np.uint64]) -> int:
+    """Remove many mappings: uint64 (n, 2). Returns how many there were."""
+    import numpy as np
+
+    keys = np.ascontiguousarray(sir.astype(">u8")).view(instance.mappings.key_dtype)[:, 0]
+    return instance.mappings.delete_rows(keys)
 
 
 def action_names() -> dict[int, str]:

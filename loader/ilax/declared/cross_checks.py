@@ -37,41 +37,39 @@ def check(found: Raw, problems: Problems) -> Fabric | None:
 
 
 def _fabric(up: Up, problems: Problems) -> Fabric | None:
+    _prefixes(up, problems)
+    if up.gateway is not None and not up.gateway.is_unicast:
+        problems.add(("up", "gateway"), f"{up.gateway} cannot be a next hop")
+    if any(problem.path[:2] in _PREFIX_KEYS for problem in problems.found):
+        return None  # or all addresses would be outside of what is missing
+    fabric = problems.attempt(
+        ("up",), Fabric, up.sir_prefixes, up.locators, up.blocks, cbit=up.cbit, typed=up.typed
+    )
+    if fabric is not None and up.host_address is not None:
+        problems.attempt(("up", "host-address"), fabric.check_sir, up.host_address)
+    return fabric
+
+
+def _prefixes(up: Up, problems: Problems) -> None:
+    """Each prefix by itself, and pairs of them."""
     lists = (("sir-prefix", up.sir_prefixes), ("locator", up.locators), ("block", up.blocks))
     for key, prefixes in lists:
         for number, prefix in enumerate(prefixes):
             path = ("up", key, number)
-            problems.attempt(path, lambda: fabric_module.check_global(prefix))
+            problems.attempt(path, fabric_module.check_global, prefix)
             if prefix in prefixes[:number]:
                 problems.add(path, f"{prefix} stands there twice")
     for number, sir in enumerate(up.sir_prefixes):
         for other in (*up.locators, *up.blocks):
             if sir in other or other in sir:
                 problems.add(("up", "sir-prefix", number), f"{sir} and {other} overlap")
-    if up.blocks:
-        for number, locator in enumerate(up.locators):
-            if not any(locator in block for block in up.blocks):
-                problems.note(
-                    ("up", "locator", number),
-                    f"{locator} is outside of every block: other hosts that have these blocks "
-                    "let tasks address it",
-                )
-    if any(problem.path[:2] in _PREFIX_KEYS for problem in problems.found):
-        return None  # or all addresses would be outside of what is missing
-    made: list[Fabric] = []
-    problems.attempt(
-        ("up",),
-        lambda: made.append(
-            Fabric(up.sir_prefixes, up.locators, up.blocks, cbit=up.cbit, typed=up.typed)
-        ),
-    )
-    if not made:
-        return None
-    if up.host_address is not None:
-        problems.attempt(("up", "host-address"), lambda: made[0].check_sir(up.host_address))  # type: ignore[arg-type]
-    if up.gateway is not None and not up.gateway.is_unicast:
-        problems.add(("up", "gateway"), f"{up.gateway} cannot be a next hop")
-    return made[0]
+    for number, locator in enumerate(up.locators):
+        if up.blocks and not any(locator in block for block in up.blocks):
+            problems.note(
+                ("up", "locator", number),
+                f"{locator} is outside of every block: other hosts that have these blocks "
+                "let tasks address it",
+            )
 
 
 # --- endpoints -----------------------------------------------------------------
@@ -105,12 +103,12 @@ def _endpoints(found: Raw, fabric: Fabric | None, problems: Problems) -> None:
     if limit_most and len(found.endpoints) > limit_most:
         problems.add(("up", "max-endpoints"), f"there are {len(found.endpoints)} endpoints")
     for wish in found.endpoints:
-        problems.attempt((*wish.path, "device"), lambda: _device(wish))
+        problems.attempt((*wish.path, "device"), _device, wish)
         host_address = found.up.host_address if found.up is not None else None
         if wish.sir == host_address and wish.netns is not None:
             problems.add((*wish.path, "sir"), f"{wish.sir} is the host's address, see [up]")
         if fabric is not None:
-            problems.attempt((*wish.path, "sir"), lambda: fabric.check_sir(wish.sir))
+            problems.attempt((*wish.path, "sir"), fabric.check_sir, wish.sir)
     if fabric is not None:
         _wires(found.endpoints, fabric, problems)
 
@@ -177,7 +175,7 @@ def _limits(limits: list[LimitWish], problems: Problems) -> None:
     known = {same_cgroup(limit.cgroup): limit for limit in limits}
     above: dict[str, str] = {}
     for name, limit in known.items():
-        problems.attempt(limit.path, lambda: rules_of(limit, _FRAME_BYTES))
+        problems.attempt(limit.path, rules_of, limit, _FRAME_BYTES)
         parent = same_cgroup(limit.parent)
         if parent in ("auto", "none"):
             continue
@@ -201,4 +199,3 @@ def _leads_back(name: str, above: dict[str, str]) -> bool:
         seen.add(at)
         at = above[at]
     return at == name and bool(seen)
-

@@ -41,8 +41,7 @@ def read(found: Raw, fabric: Fabric, folder: FilePath, problems: Problems) -> Pl
     # The number of its [[mapping]] goes with each row, to say where it stands.
     parts = [_inline(inline, fabric, problems)]
     for wish in files:
-        loaded: list[tuple[Halves, Halves]] = []
-        problems.attempt((*wish.path, "file"), lambda: loaded.extend(_file(wish, fabric, folder)))
+        loaded = problems.attempt((*wish.path, "file"), _file, wish, fabric, folder) or []
         parts += [(sir, wire, np.full(len(sir), wish.path[1])) for sir, wire in loaded]
     sir, wire, source = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.lexsort((sir[:, 1], sir[:, 0]))

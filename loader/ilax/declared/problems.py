@@ -5,9 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
 
 from ilax.declared.positions import Path, locate
 from ilax.errors import UsageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +65,16 @@ class Problems:
         """Something is doubtful at a path."""
         self.notes.append(self.told(Problem(path, rule)))
 
-    def attempt(self, path: Path, step: Callable[[], object]) -> None:
-        """Run a check; what it refuses is a problem at a path."""
+    def attempt(
+        self, path: Path, step: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        """Run a step; what it refuses is a problem at a path, and gives None."""
         try:
-            step()
+            return step(*args, **kwargs)
         except UsageError as error:
             hint = f" ({error.hint})" if error.hint else ""
             self.add(path, f"{_without_effect(str(error))}{hint}")
+            return None
 
     def line(self, path: Path) -> int:
         """Line of a path, or of the nearest table around it."""

@@ -33,6 +33,9 @@ from ilax.errors import UsageError
 # A million inline rows take about 100 MB; that many belong into a file of their own.
 _BYTES_MAX = 256 << 20
 
+# What tomllib puts behind its reason.
+_PLACE = re.compile(r"^(.*?)\s*\(at (?:line (\d+), column \d+|end of document)\)$")
+
 _TOP = ("version", "up", "endpoint", "mapping", "limit")
 
 
@@ -113,7 +116,7 @@ def _toml(raw: bytes, name: str) -> tuple[str, Table]:
     try:
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r"^(.*?)\s*\(at (?:line (\d+), column \d+|end of document)\)$", str(error))
+        found = _PLACE.search(str(error))
         reason = found[1] if found else str(error)
         line = int(found[2]) if found and found[2] else max(1, len(text.splitlines()))
         raise DeclarationError([f"{name}:{line}: no TOML: {reason}"]) from error
@@ -153,18 +156,27 @@ def _fields(path: Path, table: Table, known: Mapping[str, Key], problems: Proble
             if key.required:
                 problems.add(path, f"lacks the key {name!r}")
             continue
-        value = table[name]
-        if not key.many:
-            problems.attempt((*path, name), lambda: found.update({key.field: key.read(value)}))
+        value, where = table[name], (*path, name)
+        if key.many:
+            found[key.field] = tuple(_many(where, value, key, problems))
             continue
-        values: list[Any] = []
-        for number, one in enumerate(value if isinstance(value, list) else [value]):
-            where = (*path, name, number) if isinstance(value, list) else (*path, name)
-            problems.attempt(where, lambda: values.append(key.read(one)))
-        if not values and not any(p.path[: len(path) + 1] == (*path, name) for p in problems.found):
-            problems.add((*path, name), "must not be empty")
-        found[key.field] = tuple(values)
+        got = problems.attempt(where, key.read, value)
+        if got is not None:
+            found[key.field] = got
     return found
+
+
+def _many(path: Path, value: Any, key: Key, problems: Problems) -> Iterable[Any]:
+    if not isinstance(value, list):
+        value, paths = [value], [path]
+    else:
+        paths = [(*path, number) for number in range(len(value))]
+        if not value and key.required:
+            problems.add(path, "must not be empty")
+    for where, one in zip(paths, value, strict=True):
+        got = problems.attempt(where, key.read, one)
+        if got is not None:
+            yield got
 
 
 def _up(table: Any, problems: Problems) -> Up | None:
