@@ -174,8 +174,10 @@ def _limits(limits: list[LimitWish], problems: Problems) -> None:
     )
     known = {same_cgroup(limit.cgroup): limit for limit in limits}
     above: dict[str, str] = {}
+    wrong = {problem.path[:2] for problem in problems.found}
     for name, limit in known.items():
-        problems.attempt(limit.path, rules_of, limit, _FRAME_BYTES)
+        if limit.path not in wrong:
+            problems.attempt(limit.path, rules_of, limit, _FRAME_BYTES)
         parent = same_cgroup(limit.parent)
         if parent in ("auto", "none"):
             continue
