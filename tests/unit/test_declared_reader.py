@@ -104,9 +104,9 @@ WRONG = [
     ),
     (
         f"[[endpoint]]\nsir = '{_sir(1)}'\nnetns = 'a'\n"
-        f"[[endpoint]]\nsir = '{_sir(2)}'\nnetns = 'a'\ndevice = 'eth0'\n",
+        f"[[endpoint]]\nsir = '{_sir(2)}'\nnetns = 'a'\ndevice = 'eth1'\n",
         6,
-        "that of another endpoint",
+        "namespace a has an endpoint already (line 9)",
     ),
     (
         f"[[endpoint]]\nsir = '{_sir(1)}'\nhost = true\n"

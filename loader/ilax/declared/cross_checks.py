@@ -94,8 +94,9 @@ def _endpoints(found: Raw, fabric: Fabric | None, problems: Problems) -> None:
     _twice(found.endpoints, lambda e: e.sir, "{} is an endpoint already", "sir", problems)
     _twice(
         found.endpoints,
-        lambda e: None if e.netns is None else f"device {e.device} of network namespace {e.netns}",
-        "{} is that of another endpoint",
+        # It has one default route.
+        lambda endpoint: endpoint.netns,
+        "network namespace {} has an endpoint already",
         "netns",
         problems,
     )
