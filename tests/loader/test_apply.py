@@ -15,11 +15,12 @@ from ilax.address import parse
 from ilax.instance import Instance
 from ilax.netlink import interface_names
 from lab.cgroups import Cgroups, own_cgroups
+from lab.contract_1_0 import turn_back
 
 from .conftest import BLOCK, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, TAG, UPLINK, Lab, ip, sir
 from .limit_state import assert_tidy, read
 
-USAGE, NOT_FOUND, CONFLICT, CHANGES = 2, 3, 4, 10
+USAGE, NOT_FOUND, CONFLICT, LAYOUT, CHANGES = 2, 3, 4, 6, 10
 
 UP = f"""\
 version = 1
@@ -231,6 +232,16 @@ def test_an_up_that_did_not_finish_is_noticed(host: Host) -> None:
     assert "state" in host.plan()["up"]
     host.apply()
     assert (pins / "programs" / "ilax_from_task").exists()
+
+
+def test_an_instance_of_an_older_minor(host: Host) -> None:
+    host.write(_endpoint(1), _mapping(7))
+    host.apply()
+    rows = host.endpoint(1), host.wire(7)
+    turn_back(host.lab.instance)
+    host.plan(code=LAYOUT)
+    assert "contract of an older minor -> current" in host.apply()
+    assert (host.endpoint(1), host.wire(7)) == rows
 
 
 def test_names_that_this_host_does_not_know(host: Host) -> None:

@@ -166,7 +166,8 @@ HEAD = [
     (f"{UP}gateway = 'ff02::1'\n", "cannot be a next hop"),
     (f"{UP}host-address = '2001:db8::1'\n", "outside of the SIR prefixes"),
     (f"{UP}max-endpoints = 1\n" + "".join(
-        f"[[endpoint]]\nsir = '{_sir(n)}'\nhost = true\n" for n in (1, 2)), "there are 2 endpoints"),
+        f"[[endpoint]]\nsir = '{_sir(n)}'\nhost = true\n" for n in (1, 2)
+    ), "there are 2 endpoints"),
     (f"{UP}max-mappings = 1\n" + "".join(
         f"[[mapping]]\nsir = '{_sir(n)}'\nlocator = '2001:db8:42:8::/64'\n" for n in (1, 2)
     ), "there are 2 mappings"),
@@ -244,7 +245,8 @@ _NAMES = st.sampled_from(
 _TEXTS = st.one_of(
     st.sampled_from(
         [_sir(1), _sir(2), "2001:db8:42:7::/64", "2001:db8:5a5a:1::/64", "auto", "none", "a", "b",
-         "stack", "200mbit", "1ms", "50k", "0x10", "drop", "eth0", "::", "", "-", "/", "csv", "\\u0000"]
+         "stack", "200mbit", "1ms", "50k", "0x10", "drop", "eth0", "::", "", "-", "/", "csv",
+         "\\u0000"]
     ),
     st.text(st.characters(blacklist_categories=["Cc", "Cs"], blacklist_characters='"\\')),
 ).map(lambda text: f'"{text}"')  # fmt: skip

@@ -48,9 +48,10 @@ def resolve(document: Document, network: Network, problems: Problems) -> Names:
             problems.add(("up", "uplink"), "the loopback interface cannot be an uplink")
     except IlaxError as error:
         problems.add(("up", "uplink"), error)
+    owners = {own_netns(): "the host"}
     for endpoint in document.endpoints:
         if endpoint.netns is not None:
-            _check_namespace(endpoint.netns, (*endpoint.path, "netns"), problems)
+            _check_namespace(endpoint.netns, (*endpoint.path, "netns"), owners, problems)
     wanted: list[tuple[str, Path]] = [
         (limit.cgroup, (*limit.path, "cgroup")) for limit in document.limits
     ]
@@ -60,13 +61,16 @@ def resolve(document: Document, network: Network, problems: Problems) -> Names:
     return names
 
 
-def _check_namespace(name: str, path: Path, problems: Problems) -> None:
+def _check_namespace(name: str, path: Path, owners: dict[int, str], problems: Problems) -> None:
     try:
-        found = netlink.namespace_path(name)
-        if found.stat().st_ino == own_netns():
-            problems.add(path, f"network namespace {name} is the host's own; use `host = true`")
+        number = netlink.namespace_path(name).stat().st_ino
     except (IlaxError, OSError) as error:
         problems.add(path, error)
+        return
+    # Each has one default route, so there is no second endpoint in it.
+    owner = owners.setdefault(number, f"the endpoint in {name}")
+    if owner != f"the endpoint in {name}":
+        problems.add(path, f"network namespace {name} is that of {owner}")
 
 
 def _find_cgroups(names: Names, wanted: list[tuple[str, Path]], problems: Problems) -> None:
