@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ilax.declared import reader
@@ -147,7 +147,14 @@ def _meaning(document: Document) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-@settings(max_examples=WALKS, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(
+    max_examples=WALKS,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+    # To look for a smaller example takes longer than to read this one.
+    phases=[Phase.generate],
+)
 @given(texts=st.lists(_documents(), min_size=STEPS, max_size=STEPS))
 def test_a_walk(lab: Lab, folder: Cgroups, tmp_path: Path, texts: list[str]) -> None:
     file = tmp_path / "host.toml"

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from ilax import limit_rules
 from ilax.address import parse
-from ilax.declared import keys, reader
+from ilax.declared import cross_checks, keys, reader
+from ilax.declared.difference_limits import as_options
 from ilax.declared.document import Document
 from ilax.declared.problems import DeclarationError
 
@@ -211,6 +214,35 @@ def test_no_toml(raw: bytes, line: int) -> None:
     told = _refused(raw)
     assert len(told) == 1
     assert told[0].startswith(f"host.toml:{line}: "), told
+
+
+_NS = st.one_of(st.sampled_from([0, 1, 500_000, 10**9]), st.integers(0, 0xFFFFFFFF))
+
+
+@given(
+    st.builds(
+        limit_rules.Rules,
+        byte_cost=st.just(0) | st.integers(10**4, 10**12).map(limit_rules.byte_cost),
+        packet_cost=st.just(0) | st.integers(128, 1 << 38),
+        burst=_NS,
+        mark=_NS,
+        drop=_NS,
+        small=_NS,
+        action=st.sampled_from(["drop", "mark", "count", "tag"]),
+        tag_mark=st.integers(1, 0xFFFFFFFF),
+        tag_priority=_NS,
+    )
+)
+def test_rules_become_keys_that_give_the_same_rules(rules: limit_rules.Rules) -> None:
+    if rules.action != "tag":
+        rules = replace(rules, tag_mark=0, tag_priority=0)
+    if rules.action != "drop":
+        rules = replace(rules, mark=min(rules.mark, rules.drop))
+    rules = replace(rules, burst=max(rules.burst, rules.time_of(1538)))
+    assume(rules.limits and rules.burst <= 0xFFFFFFFF)
+    pairs = (f'{key} = "{text}"' for key, text in as_options(rules).items())
+    text = "\n".join([UP, "[[limit]]", 'cgroup = "a"', *pairs])
+    assert cross_checks.rules_of(_read(text).limits[0], 1538) == rules
 
 
 # --- whatever is written ------------------------------------------------------------
