@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ilax import mappings
+from ilax.address import Address
 from ilax.declared.document import Placement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ilax.address import Address
     from ilax.declared.live import Live
     from ilax.fabric import Fabric
 
@@ -28,7 +28,7 @@ class MappingsDifference:
         added, added_wire: rows that are not there.
         changed, old_wire, new_wire: rows that say something else.
         surplus: rows that nobody declared, but those of endpoints.
-        total: rows that are declared.
+        wanted: all that are declared.
     """
 
     added: NDArray[np.uint64]
@@ -37,7 +37,13 @@ class MappingsDifference:
     old_wire: NDArray[np.uint64]
     new_wire: NDArray[np.uint64]
     surplus: NDArray[np.uint64]
-    total: int
+    wanted: Placement
+
+    def wanted_wire(self, sir: Address) -> Address | None:
+        """The wire address that is declared for a SIR address."""
+        asked = np.array([[sir.prefix, sir.identifier]], np.uint64)
+        place = int(_match(asked, self.wanted.sir)[0])
+        return None if place < 0 else Address(*self.wanted.wire[place].tolist())
 
     @property
     def count(self) -> int:
@@ -77,7 +83,7 @@ def compare(
         old_wire=old_wire[differs],
         new_wire=wanted.wire[known][differs],
         surplus=sir[surplus],
-        total=len(wanted.sir),
+        wanted=wanted,
     )
 
 

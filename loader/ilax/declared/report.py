@@ -66,7 +66,7 @@ def as_json(found: Difference, show: int) -> dict[str, Any]:
             for one in found.endpoints
         ],
         "mappings": {
-            "declared": rows.total,
+            "declared": len(rows.wanted.sir),
             "added": len(rows.added),
             "changed": len(rows.changed),
             "surplus": len(rows.surplus),

@@ -40,6 +40,10 @@ class Steps:
         if found.prune:
             for endpoint in found.surplus_endpoints:
                 self.remove(endpoint)
+                wire = found.mappings.wanted_wire(endpoint.sir)
+                if wire is not None:
+                    # Its own row has gone with it, and may be declared all the same.
+                    mappings.add(self.instance, endpoint.sir, wire=wire)
         for change in found.endpoints:
             self._put_endpoint(change)
         if found.prune:
