@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ilax.declared import reader
+from ilax.declared.cross_checks import rules_of
 from ilax.declared.document import Document
 from lab.cgroups import Cgroups, own_cgroups
 
@@ -24,6 +25,7 @@ from .limit_state import assert_tidy, read
 
 CGROUPS = ("a", "a/b", "a/b/c", "d")
 SECOND = "2001:db8:5a5a:2::/64"
+FRAME = 1538  # charged bytes of the uplink's longest
 WALKS, STEPS = 3, 4
 
 
@@ -145,7 +147,7 @@ def _meaning(document: Document) -> tuple[object, ...]:
         own | {(e.sir, e.netns) for e in document.endpoints},
         {(e.sir, e.device, e.delivery, e.any_source) for e in document.endpoints if e.netns},
         {(e.sir, e.cgroup) for e in document.endpoints if e.cgroup},
-        {(one.cgroup, one.rate, one.pps, one.action) for one in document.limits},
+        {(one.cgroup, rules_of(one, FRAME)) for one in document.limits},
     )
 
 
