@@ -134,6 +134,9 @@ def test_a_host_from_nothing_to_nothing(host: Host, folder: Cgroups) -> None:
     host.apply("--prune")
     assert {n: host.endpoint(n) for n in rows} == rows
 
+    text = host.file.read_text()
+    assert host.lab.ilax("plan", "--exit-code", "-", text=text).exit_code == 0
+
     # All of it goes but the instance, only if asked to.
     host.write()
     told = host.plan()
@@ -340,6 +343,27 @@ def test_limits_are_turned_round(host: Host, folder: Cgroups) -> None:
     assert refused.exit_code == USAGE
     assert "levels of parents" in str(refused.exception)
     assert read(host.lab.instance) == state
+
+
+def test_cgroups_that_are_gone(host: Host, folder: Cgroups) -> None:
+    one, two = folder.make("one"), folder.make("two")
+    rate = 'rate = "1gbit"'
+    host.write(_endpoint(1, f'cgroup = "{one}"'), _limit(one, rate), _limit(two, rate))
+    host.apply()
+    folder.remove("one")
+    folder.remove("two")
+    assert host.lab.ilax("plan", str(host.file)).exit_code == USAGE
+    text = host.export()
+    assert text.count("# Left out: ") == 3
+    host.file.write_text(text)
+    told = host.plan()
+    assert [list(one["fields"]) for one in told["endpoints"]] == [["cgroup"]]
+    assert len(told["surplus"]["limits"]) == 2
+    host.apply()
+    assert len(read(host.lab.instance).slots) == 2
+    host.apply("--prune")
+    assert not read(host.lab.instance).slots
+    assert_tidy(read(host.lab.instance))
 
 
 def test_what_the_command_line_made_is_exported(host: Host, lab: Lab, folder: Cgroups) -> None:

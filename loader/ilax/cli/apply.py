@@ -106,6 +106,8 @@ def export(context: Context, mappings: str | None) -> None:
     """
     from ilax.declared import export as exporting
 
+    if mappings is not None and not mappings.isprintable():
+        raise UsageError(f"{mappings!r} is no name for TOML; nothing was exported")
     found = exporting.export(context.instance)
     lines = list(found.lines)
     if mappings is not None:

@@ -118,7 +118,7 @@ def _toml(raw: bytes, name: str) -> tuple[str, Table]:
     except tomllib.TOMLDecodeError as error:
         found = _PLACE.search(str(error))
         reason = found[1] if found else str(error)
-        line = int(found[2]) if found and found[2] else max(1, len(text.splitlines()))
+        line = int(found[2]) if found and found[2] else text.rstrip("\n").count("\n") + 1
         raise DeclarationError([f"{name}:{line}: no TOML: {reason}"]) from error
     except RecursionError as error:
         raise DeclarationError([f"{name}:1: tables or arrays are nested too deeply"]) from error
