@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ilax import attach, endpoints, fabric, limits
@@ -70,7 +70,7 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
     """
     require_capabilities("connect a container", namespaces=True)
     instance.require_own_netns("connect a container")
-    _check_device_name(options.device)
+    check_device_name(options.device)
     known = fabric.read(instance)
     known.check_sir(options.sir)
     wire = known.to_wire(options.sir)
@@ -137,7 +137,37 @@ def add_host(instance: Instance, sir: Address, cgroup: Cgroup | None = None) -> 
     return endpoint
 
 
-def _check_device_name(name: str) -> None:
+def change(instance: Instance, sir: Address, *, delivery: str, any_source: bool) -> Endpoint:
+    """Change a container's endpoint while its packets pass.
+
+    Args:
+        delivery: "stack" or "xdp".
+
+    Raises:
+        NotFoundError: there is no such endpoint.
+        MapFullError: no room for another device of XDP.
+    """
+    require_capabilities("change an endpoint")
+    instance.require_own_netns("change an endpoint")
+    with instance.locked():
+        endpoint = endpoints.find(instance, sir)
+        changed = replace(endpoint, delivery=delivery, generation=endpoint.generation + 1)
+        key = index_key(endpoint.ifindex)
+        endpoints.put_port(instance, endpoint.ifindex, sir, endpoint.slot, any_source=any_source)
+        if delivery == "xdp":
+            instance.devices.update(key, key)
+        endpoints.rewrite(instance, changed)
+        if delivery != "xdp":
+            instance.devices.delete(key)
+    return changed
+
+
+def check_device_name(name: str) -> None:
+    """Raise unless an interface can have a name.
+
+    Raises:
+        UsageError: it cannot.
+    """
     # As dev_valid_name() of the kernel, in ASCII; `%` would be a template to it.
     if not re.fullmatch(r"[!-~]{1,15}", name) or set("/:%") & set(name) or name in (".", ".."):
         raise UsageError(f"{name!r} is no name for an interface; nothing was changed")

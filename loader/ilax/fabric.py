@@ -47,9 +47,7 @@ class Fabric:
         if not self.sir_prefixes or not self.locators:
             raise UsageError("a SIR prefix and a locator are needed")
         for prefix in (*self.sir_prefixes, *self.locators, *self.blocks):
-            for special in _NOT_GLOBAL:
-                if prefix in special or special in prefix:
-                    raise UsageError(f"{prefix} is not for global unicast: it overlaps {special}")
+            check_global(prefix)
         for sir in self.sir_prefixes:
             for other in (*self.locators, *self.blocks):
                 if sir in other or other in sir:
@@ -91,6 +89,17 @@ class Fabric:
     def is_local(self, wire: Address) -> bool:
         """Whether a wire address leads to this host."""
         return any(wire in locator for locator in self.locators)
+
+
+def check_global(prefix: Prefix) -> None:
+    """Raise unless hosts may have addresses of a prefix.
+
+    Raises:
+        UsageError: it overlaps what is not for global unicast.
+    """
+    for special in _NOT_GLOBAL:
+        if prefix in special or special in prefix:
+            raise UsageError(f"{prefix} is not for global unicast: it overlaps {special}")
 
 
 def write(instance: Instance, fabric: Fabric) -> None:

@@ -120,7 +120,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
         older = None if fresh else migration.open_older(pins, size, change)
         opened = held.enter_context(older or Instance.open(instance))
         if not fresh:
-            _check_upgrade(opened, options)
+            check_upgrade(opened, options)
             # A killed `down` may have taken folders away.
             pins.create()
         loaded = program_set.load(opened.maps)
@@ -236,7 +236,12 @@ def _check_uplink(uplink: Interface) -> None:
         raise UsageError("the loopback interface cannot be an uplink; nothing was changed")
 
 
-def _check_upgrade(opened: Instance, options: UpOptions) -> None:
+def check_upgrade(opened: Instance, options: UpOptions) -> None:
+    """Raise unless an instance that is up can be made to be as asked for.
+
+    Raises:
+        ConflictError, UsageError: why it cannot; nothing was touched.
+    """
     opened.require_own_netns("bring it up again")
     _check_sizes(opened, options)
     _check_endpoints_fit(opened, options.fabric)

@@ -71,8 +71,12 @@ class Rules:
     @property
     def packets(self) -> int | float | None:
         """Packets per second: the roundest number that has this cost."""
-        whole = _roundest(_packets_per_cost(), self.packet_cost)
-        return whole or (_packets_per_cost() / self.packet_cost if self.packet_cost else None)
+        per_cost = _packets_per_cost()
+        whole = _roundest(per_cost, self.packet_cost)
+        if whole is not None and _nearest(Fraction(per_cost, whole)) == self.packet_cost:
+            return whole
+        # A few packets only: no whole number comes near enough.
+        return per_cost / self.packet_cost if self.packet_cost else None
 
     def time_of(self, frame: int) -> int:
         """Nanoseconds that a frame of so many charged bytes takes, rounded up."""

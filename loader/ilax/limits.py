@@ -51,7 +51,11 @@ class Outcome:
 def frame_bytes(instance: Instance) -> int:
     """What the longest frame of the uplink is charged as."""
     row = instance.config.get(index_key(0))
-    mtu = int(row["uplink_mtu"]) if row is not None else 0
+    return frame_of(int(row["uplink_mtu"]) if row is not None else 0)
+
+
+def frame_of(mtu: int) -> int:
+    """What the longest frame of a device with some MTU is charged as; 0 = not known."""
     overhead = schema.enum("ilax_limit_unit")["ILAX_FRAME_OVERHEAD"]
     return (mtu or _MTU) + _HEADER_BYTES + overhead
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ilax.fabric import Fabric
     from ilax.instance import Instance
 
 EXPORT_COLUMNS = ("sir", "wire", "action", "generation")
@@ -107,6 +108,39 @@ def _locators(records: list[tuple[int, dict[str, Any]]]) -> NDArray[np.uint64]:
     return np.array(halves, np.uint64)
 
 
+def read(
+    known: Fabric,
+    stream: TextIO,
+    file_format: str,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> list[tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
+    """Read a file and check all of it. Nothing is written.
+
+    Args:
+        known: what the addresses have to fit.
+        progress: called with the number of rows since its last call.
+
+    Returns:
+        SIR and wire addresses, uint64 (n, 2) each, in parts of `CHUNK_ROWS`.
+
+    Raises:
+        UsageError, AddressError: names the line or the address.
+    """
+    rows = records(stream, file_format)
+    checked: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
+    while chunk := list(islice(rows, mappings.CHUNK_ROWS)):
+        sir = _addresses(chunk, "sir")
+        if chunk[0][1].get("wire"):
+            wire = _addresses(chunk, "wire")
+            mappings.check_bulk(known, sir, wire)
+        else:
+            mappings.check_prefixes(known, sir)
+            wire = address_bulk.to_wire(sir, _locators(chunk), cbit=known.cbit, typed=known.typed)
+        checked.append((sir, wire))
+        progress(len(chunk))
+    return checked
+
+
 def load(
     instance: Instance,
     stream: TextIO,
@@ -132,18 +166,7 @@ def load(
     import numpy as np
 
     known = fabric.read(instance)
-    rows = records(stream, file_format)
-    checked: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
-    while chunk := list(islice(rows, mappings.CHUNK_ROWS)):
-        sir = _addresses(chunk, "sir")
-        if chunk[0][1].get("wire"):
-            wire = _addresses(chunk, "wire")
-            mappings.check_bulk(known, sir, wire)
-        else:
-            mappings.check_prefixes(known, sir)
-            wire = address_bulk.to_wire(sir, _locators(chunk), cbit=known.cbit, typed=known.typed)
-        checked.append((sir, wire))
-        progress(len(chunk))
+    checked = read(known, stream, file_format, progress)
     if not checked:
         return 0
     standing = mappings.Standing(instance, np.concatenate([sir for sir, _ in checked]))
@@ -170,9 +193,21 @@ def dump(
     Returns:
         Rows written.
     """
+    sir, rows = mappings.read_all(instance)
+    write_rows(stream, file_format, sir, rows, progress)
+    return len(rows)
+
+
+def write_rows(
+    stream: TextIO,
+    file_format: str,
+    sir: NDArray[np.uint64],
+    rows: NDArray[np.void],
+    progress: Callable[[int], None] = lambda rows: None,
+) -> None:
+    """Write mappings as `mappings.read_all` gives them."""
     import numpy as np
 
-    sir, rows = mappings.read_all(instance)
     names = mappings.action_names()
     if file_format == "csv":
         stream.write(",".join(EXPORT_COLUMNS) + "\n")
@@ -192,4 +227,3 @@ def dump(
             else:
                 stream.write(json.dumps(dict(zip(EXPORT_COLUMNS, values, strict=True))) + "\n")
         progress(len(part))
-    return len(rows)

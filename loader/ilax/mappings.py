@@ -54,8 +54,12 @@ def _from_row(sir: Address, row: np.void | Any) -> Mapping:
     return Mapping(sir, wire, action, int(row["generation"]))
 
 
-def _check_wire(known: Fabric, sir: Address, wire: Address) -> None:
-    """A wire address must lead to a receiver that restores exactly `sir`."""
+def check_wire(known: Fabric, sir: Address, wire: Address) -> None:
+    """Raise unless a wire address leads to a receiver that restores exactly `sir`.
+
+    Raises:
+        UsageError, AddressError: it does not.
+    """
     if any(wire in prefix for prefix in known.sir_prefixes):
         raise UsageError(f"{wire} is a SIR address, no wire address; nothing was changed")
     expected = known.to_wire(sir, Prefix(wire.prefix))
@@ -91,7 +95,7 @@ def add(
         raise UsageError("give either a wire address or a locator; nothing was changed")
     if wire is None:
         wire = known.to_wire(sir, locator)
-    _check_wire(known, sir, wire)
+    check_wire(known, sir, wire)
     if generation is None:
         old = instance.mappings.get(sir.packed)
         generation = int(old["generation"]) + 1 if old is not None else 1
@@ -243,13 +247,14 @@ def write_bulk(
     rows = instance.mappings.new(len(sir))
     rows["wire"]["prefix"] = wire[:, 0]
     rows["wire"]["identifier"] = wire[:, 1]
-    rows["action"] = _actions_of(known, wire)
+    rows["action"] = actions_of(known, wire)
     rows["generation"] = generation
     keys = np.ascontiguousarray(sir.astype(">u8")).view(instance.mappings.key_dtype)[:, 0]
     return instance.mappings.put_rows(keys, rows)
 
 
-def _actions_of(known: Fabric, wire: NDArray[np.uint64]) -> NDArray[np.uint8]:
+def actions_of(known: Fabric, wire: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """Actions that lead to wire addresses (n, 2): local ones are this host's."""
     import numpy as np
 
     local = np.isin(wire[:, 0], np.array([p.upper for p in known.locators], np.uint64))
@@ -296,7 +301,7 @@ class Standing:
             changed = (
                 (old["wire"]["prefix"] != wire[asked, 0])
                 | (old["wire"]["identifier"] != wire[asked, 1])
-                | (old["action"] != _actions_of(known, wire[asked]))
+                | (old["action"] != actions_of(known, wire[asked]))
             )
             found[asked] = old["generation"] + changed.astype(np.uint64)
         return found
@@ -331,6 +336,14 @@ def read_all(instance: Instance) -> tuple[NDArray[np.uint64], NDArray[np.void]]:
     sir = np.stack([keys["prefix"], keys["identifier"]], axis=1).astype(np.uint64)
     order = np.lexsort((sir[:, 1], sir[:, 0]))
     return sir[order], rows[order]
+
+
+def delete_bulk(instance: Instance, sir: NDArray[np.uint64]) -> int:
+    """Remove many mappings: uint64 (n, 2). Returns how many there were."""
+    import numpy as np
+
+    keys = np.ascontiguousarray(sir.astype(">u8")).view(instance.mappings.key_dtype)[:, 0]
+    return instance.mappings.delete_rows(keys)
 
 
 def action_names() -> dict[int, str]:

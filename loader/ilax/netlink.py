@@ -260,6 +260,16 @@ class Network:
         with errors(f"delete route to {destination}", fine=_GONE):
             self._ipr.route("del", dst=destination, oif=index, family=_FAMILY, proto=ROUTE_PROTOCOL)
 
+    def route_sources(self, gateway: str) -> dict[str, str | None]:
+        """Source address of each route of ours by way of a next hop, by destination."""
+        with errors(f"list routes by way of {gateway}"):
+            routes = list(self._ipr.get_routes(family=_FAMILY, proto=ROUTE_PROTOCOL))
+        return {
+            f"{route.get_attr('RTA_DST') or '::'}/{route['dst_len']}": route.get_attr("RTA_PREFSRC")
+            for route in routes
+            if route.get_attr("RTA_GATEWAY") == gateway
+        }
+
     def routes_via(self, gateway: str) -> list[tuple[str, int]]:
         """Destination and interface of each route of ours by way of a next hop."""
         with errors(f"list routes by way of {gateway}"):

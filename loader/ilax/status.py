@@ -100,8 +100,11 @@ def read(instance: Instance) -> Status:
         links=links,
         endpoints=len(keys),
         limits=len(instance.cgroups.lookup_batch()[0]),
-        capacities={
-            table.map.name: table.map.max_entries
-            for table in (instance.endpoints, instance.mappings, instance.limits)
-        },
+        capacities=capacities(instance),
     )
+
+
+def capacities(instance: Instance) -> dict[str, int]:
+    """Rows each table has room for; of limits, row 0 is unused."""
+    tables = (instance.endpoints, instance.mappings, instance.limits)
+    return {table.map.name: table.map.max_entries for table in tables}

@@ -60,7 +60,8 @@ class Lab:
         )  # fmt: skip
 
 
-def _ip(*arguments: str) -> None:
+def ip(*arguments: str) -> None:
+    """Run `ip`; it must succeed."""
     subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
 
@@ -80,10 +81,10 @@ def lab() -> Iterator[Lab]:
     host = f"{TAG}-h"
     with owned(TAG):
         for name in (host, CONTAINER):
-            _ip("netns", "add", name)
-        _ip("link", "add", UPLINK, "netns", host, "type", "veth", "peer", "far", "netns", CONTAINER)
-        _ip("-n", host, "link", "set", UPLINK, "up")
-        _ip("-n", CONTAINER, "link", "set", "far", "up")
+            ip("netns", "add", name)
+        ip("link", "add", UPLINK, "netns", host, "type", "veth", "peer", "far", "netns", CONTAINER)
+        ip("-n", host, "link", "set", UPLINK, "up")
+        ip("-n", CONTAINER, "link", "set", "far", "up")
         with Path(f"/run/netns/{host}").open() as namespace, netlink.inside(namespace.fileno()):
             yield Lab(f"{TAG}-i", host, CONTAINER)
 

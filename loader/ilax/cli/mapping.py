@@ -148,7 +148,7 @@ def export_file(context: Context, file: str, file_format: str | None) -> None:
             mapping_files.dump(instance, sys.stdout, chosen)
             return
         try:
-            with _writing(Path(file)) as stream:
+            with writing(Path(file)) as stream:
                 rows = mapping_files.dump(instance, stream, chosen)
         except OSError as error:
             raise UsageError(f"cannot write {file}: {error.strerror}") from error
@@ -175,7 +175,7 @@ def _reading(file: str) -> Iterator[TextIO]:
 
 
 @contextmanager
-def _writing(file: Path) -> Iterator[TextIO]:
+def writing(file: Path) -> Iterator[TextIO]:
     """A file that appears when it is complete: a full disk must not cost the old one."""
     target = file.resolve()
     if target.exists() and not target.is_file():

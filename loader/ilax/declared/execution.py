@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Making a host be what its file says.
+
+Every step is one of those that single commands take, each whole by itself, and is
+decided by comparing. So whatever was reached when a run was killed, the next one
+goes on from there. The order:
+
+1. `up`, where settings differ (before it: endpoints that its prefixes would orphan);
+2. mappings: what moves away is reached elsewhere before it goes here;
+3. limits, so that new endpoints are limited from their first packet;
+4. endpoints that nobody declared go, since new ones may need their namespace;
+5. endpoints are changed and made;
+6. mappings that nobody declared go, and what killed commands have left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+from ilax import lifecycle
+from ilax.declared import difference, host, live, reader
+from ilax.declared.difference import Difference
+from ilax.declared.document import Document
+from ilax.declared.host import Names
+from ilax.declared.problems import Problems
+from ilax.declared.steps import Steps
+from ilax.endpoints import Endpoint
+from ilax.errors import ConflictError, IlaxError, NotFoundError, OlderMinorError
+from ilax.instance import Instance
+from ilax.netlink import Network
+from ilax.pins import PinFolder
+
+# Settings that `up` refuses to change while there are rows.
+_FINAL = {"cbit", "typed", "max-endpoints", "max-mappings", "max-limits"}
+
+
+@dataclass
+class Planned:
+    """What would happen.
+
+    Attributes:
+        blocked: why it cannot happen as it is; nothing would be changed.
+        notes: doubts about the file.
+    """
+
+    difference: Difference
+    blocked: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Applied:
+    """What has happened.
+
+    Attributes:
+        difference: what was different before.
+        notes: doubts about the file, and what `up` said.
+    """
+
+    difference: Difference
+    notes: list[str]
+
+
+def plan(instance: str, file: str, *, prune: bool) -> Planned:
+    """Compare a file with what is in force.
+
+    Raises:
+        DeclarationError: the file is wrong, or names what this host has not.
+    """
+    document, problems = reader.read(file)
+    with Network() as network:
+        names = _resolve(document, network, problems)
+        with _opened(instance) as opened:
+            found = _compare(document, opened, network, names, problems, prune=prune)
+            blocked = []
+            if opened is not None and found.up and not _orphans(document, found):
+                try:
+                    lifecycle.check_upgrade(opened, difference.options_of(document))
+                except IlaxError as error:
+                    blocked.append(str(error))
+    return Planned(found, blocked, list(document.notes))
+
+
+def apply(instance: str, file: str, *, prune: bool) -> Applied:
+    """Make it so.
+
+    Raises:
+        DeclarationError: the file is wrong, or names what this host has not;
+            nothing was changed.
+        IlaxError: of the step that failed. What was done before it holds, and the
+            next `apply` goes on from there.
+    """
+    document, problems = reader.read(file)
+    notes = list(document.notes)
+    with Network() as network:
+        names = _resolve(document, network, problems)
+        first = None
+        with suppress(OlderMinorError), _opened(instance) as opened:
+            first = _compare(document, opened, network, names, problems, prune=prune)
+            if opened is not None and first.up:
+                _remove_orphans(document, first, Steps(opened, network, names))
+        if first is None or first.up:
+            notes += lifecycle.up(instance, difference.options_of(document)).notes
+        with Instance.open(instance) as opened:
+            found = first
+            if found is None or found.up:
+                found = _compare(document, opened, network, names, problems, prune=prune)
+            Steps(opened, network, names).take(found)
+        if first is None:
+            first = replace(found, up={"contract": ("of an older minor", "current")})
+    return Applied(first, notes)
+
+
+def _remove_orphans(document: Document, found: Difference, steps: Steps) -> None:
+    orphans = _orphans(document, found)
+    final = [key for key in found.up if key in _FINAL]
+    if orphans and final:
+        raise ConflictError(
+            f"{', '.join(final)} cannot change while the instance is up; nothing was changed",
+            hint="`ilax down` first, or leave it as it is",
+        )
+    for endpoint in orphans:
+        steps.remove(endpoint)
+
+
+def _resolve(document: Document, network: Network, problems: Problems) -> Names:
+    names = host.resolve(document, network, problems)
+    problems.raise_if_any()
+    return names
+
+
+@contextmanager
+def _opened(instance: str) -> Iterator[Instance | None]:
+    """The instance, or None if it is not up."""
+    if not PinFolder(instance).maps.is_dir():
+        try:
+            Instance.open(instance).close()
+        except NotFoundError:
+            yield None
+            return
+    with Instance.open(instance) as opened:
+        opened.require_own_netns("compare it with a file")
+        yield opened
+
+
+def _compare(
+    document: Document,
+    opened: Instance | None,
+    network: Network,
+    names: Names,
+    problems: Problems,
+    *,
+    prune: bool,
+) -> Difference:
+    there = None
+    if opened is not None:
+        there = live.read(opened, network, with_limits=names.tree is not None)
+    found = difference.compare(document, there, names, problems, prune=prune)
+    problems.raise_if_any()
+    return found
+
+
+def _orphans(document: Document, found: Difference) -> list[Endpoint]:
+    """Endpoints that have to go before prefixes change, or `up` refuses to."""
+    if not found.prune:
+        return []
+    fabric = document.fabric
+    return [
+        endpoint
+        for endpoint in found.surplus_endpoints
+        if not (
+            any(endpoint.sir in prefix for prefix in fabric.sir_prefixes)
+            and fabric.is_local(endpoint.wire)
+        )
+    ]

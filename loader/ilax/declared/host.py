@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a document names of the host: interfaces, network namespaces, cgroups."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+
+from ilax import netlink
+from ilax.cgroups import Cgroup, Tree
+from ilax.declared.document import Document
+from ilax.declared.positions import Path
+from ilax.declared.problems import Problems
+from ilax.errors import IlaxError
+from ilax.instance import own_netns
+from ilax.netlink import Interface, Network
+
+_SIOCGIFHWADDR = 0x8927
+
+
+@dataclass
+class Names:
+    """What the names of a document stand for.
+
+    Attributes:
+        uplink: None if there is no such interface.
+        cgroups: by the text of the document.
+        tree: all cgroups; None if the document names none.
+    """
+
+    uplink: Interface | None = None
+    cgroups: dict[str, Cgroup] = field(default_factory=dict)
+    tree: Tree | None = None
+
+
+def resolve(document: Document, network: Network, problems: Problems) -> Names:
+    """Look up what a document names; what is not there becomes a problem."""
+    names = Names()
+    try:
+        names.uplink = network.interface(document.up.uplink)
+        if names.uplink.index == netlink.LOOPBACK:
+            problems.add(("up", "uplink"), "the loopback interface cannot be an uplink")
+    except IlaxError as error:
+        problems.add(("up", "uplink"), error)
+    owners = {own_netns(): "the host"}
+    for endpoint in document.endpoints:
+        if endpoint.netns is not None:
+            _check_namespace(endpoint.netns, (*endpoint.path, "netns"), owners, problems)
+    wanted: list[tuple[str, Path]] = [
+        (limit.cgroup, (*limit.path, "cgroup")) for limit in document.limits
+    ]
+    wanted += [(e.cgroup, (*e.path, "cgroup")) for e in document.endpoints if e.cgroup is not None]
+    if wanted:
+        _find_cgroups(names, wanted, problems)
+    return names
+
+
+def _check_namespace(name: str, path: Path, owners: dict[int, str], problems: Problems) -> None:
+    try:
+        number = netlink.namespace_path(name).stat().st_ino
+    except (IlaxError, OSError) as error:
+        problems.add(path, error)
+        return
+    # Each has one default route, so there is no second endpoint in it.
+    owner = owners.setdefault(number, f"the endpoint in {name}")
+    if owner != f"the endpoint in {name}":
+        problems.add(path, f"network namespace {name} is that of {owner}")
+
+
+def _find_cgroups(names: Names, wanted: list[tuple[str, Path]], problems: Problems) -> None:
+    try:
+        names.tree = Tree.read()
+    except IlaxError as error:
+        problems.add(wanted[0][1], error)
+        return
+    owners: dict[int, str] = {}
+    for text, path in wanted:
+        try:
+            cgroup = names.cgroups[text] = names.tree.find(text)
+        except (IlaxError, OSError) as error:
+            problems.add(path, error)
+            continue
+        if path[0] == "limit" and owners.setdefault(cgroup.id, text) != text:
+            problems.add(path, f"{text} and {owners[cgroup.id]} are the same cgroup")
+
+
+# --- devices inside of namespaces ------------------------------------------------
+
+
+def device_mac(namespace: FilePath, device: str) -> bytes | None:
+    """Hardware address of a device in a network namespace; None if there is none.
+
+    One call of the kernel: opening netlink in each of a thousand namespaces takes
+    seconds.
+    """
+    with _inside(namespace) as probe:
+        return _mac(probe, device)
+
+
+def devices_by_mac(namespace: FilePath) -> dict[bytes, str]:
+    """Names of the devices of a namespace by hardware address."""
+    with _inside(namespace) as probe:
+        found = {_mac(probe, name): name for _, name in socket.if_nameindex()}
+    return {mac: name for mac, name in found.items() if mac is not None}
+
+
+@contextmanager
+def _inside(namespace: FilePath) -> Iterator[socket.socket]:
+    """A socket of another namespace, in which this thread is meanwhile."""
+    fd = os.open(namespace, os.O_RDONLY)
+    try:
+        with netlink.inside(fd), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            yield probe
+    finally:
+        os.close(fd)
+
+
+def _mac(probe: socket.socket, device: str) -> bytes | None:
+    request = struct.pack("16s24x", device.encode())
+    try:
+        answer = fcntl.ioctl(probe, _SIOCGIFHWADDR, request)
+    except OSError:
+        return None
+    return bytes(answer[18:24])
+
+
+def namespaces() -> Iterator[tuple[str, FilePath]]:
+    """Network namespaces by the name that `endpoint add` takes: names, then processes."""
+    seen = {own_netns()}
+    for name, path in _candidates():
+        with suppress(OSError):
+            number = path.stat().st_ino
+            if number not in seen:
+                seen.add(number)
+                yield name, path
+
+
+def _candidates() -> Iterator[tuple[str, FilePath]]:
+    folder = FilePath("/run/netns")
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            # A name of digits would be taken for a process.
+            yield (str(path) if path.name.isdigit() else path.name), path
+    for path in sorted(FilePath("/proc").iterdir()):
+        if path.name.isdigit():
+            yield path.name, path / "ns/net"

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is in force: read from the maps, the pins and the kernel, and never written."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ilax import attach, endpoints, fabric, lifecycle, limits_gc, mappings, others, status
+from ilax.address import Address
+from ilax.bpf import Link, Program
+from ilax.endpoints import Endpoint
+from ilax.errors import ConflictError, NotFoundError
+from ilax.fabric import Fabric
+from ilax.instance import Instance
+from ilax.limit_book import Book, slots_by_cgroup
+from ilax.netlink import Network, interface_names
+from ilax.tables import index_key
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Pin of a link of the uplink -> the program that belongs there.
+_UPLINK_LINKS = {
+    "uplink_ingress": "ilax_uplink_in",
+    "uplink_egress": "ilax_uplink_out",
+    attach.XDP_LINK: "ilax_uplink_xdp",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEndpoint:
+    """An endpoint with what other maps say of it.
+
+    Attributes:
+        cgroup: number of the cgroup whose limit it names, 0 = none.
+        mapped: its SIR address is mapped to it.
+        present: its device is there.
+    """
+
+    row: Endpoint
+    any_source: bool
+    cgroup: int
+    mapped: bool
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of ours whose endpoint is gone or was never finished."""
+
+    index: int
+    name: str
+    alias: str
+
+
+@dataclass
+class Live:
+    """An instance that is up, or half up.
+
+    Attributes:
+        fabric: None if a killed `up` has written no prefixes.
+        uplink: number of the interface, 0 = not known.
+        mtu: of the uplink when `up` read it.
+        source: address that routes to SIR prefixes name, the host's own.
+        unfinished: what a killed `up` has left to do, or what was lost since.
+        endpoints: by SIR address.
+        sir, mappings: all rows, as `mappings.read_all` gives them.
+        book: limits; None if there are none.
+        repairs: what `limit gc` would put right about living cgroups.
+    """
+
+    fabric: Fabric | None
+    uplink: int
+    mtu: int
+    gateway: Address | None
+    source: Address | None
+    xdp: bool
+    tc: str
+    capacities: dict[str, int]
+    unfinished: list[str]
+    endpoints: dict[Address, LiveEndpoint]
+    sir: NDArray[np.uint64]
+    mappings: NDArray[np.void]
+    book: Book | None
+    repairs: list[str] = field(default_factory=list)
+    devices: list[Device] = field(default_factory=list)
+
+
+def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
+    """Read everything that a document can say.
+
+    Args:
+        with_limits: also where no cgroup has a row so far.
+    """
+    row = instance.config.get(index_key(0))
+    uplink = int(row["uplink_ifindex"]) if row is not None else 0
+    gateway = None
+    if row is not None:
+        gateway = Address(int(row["gateway"]["prefix"]), int(row["gateway"]["identifier"]))
+    known: Fabric | None = None
+    with suppress(ConflictError):
+        known = fabric.read(instance)
+    sources = network.route_sources(lifecycle.SIR_GATEWAY)
+    own = {str(p): sources.get(str(p)) for p in known.sir_prefixes} if known else {}
+    source = next((text for text in own.values() if text), None)
+    sir, rows = mappings.read_all(instance)
+    slots = slots_by_cgroup(instance)
+    book = Book(instance) if slots or with_limits else None
+    links = instance.pins.links
+    return Live(
+        fabric=known,
+        uplink=uplink,
+        mtu=int(row["uplink_mtu"]) if row is not None else 0,
+        gateway=gateway if gateway is not None and gateway.is_unicast else None,
+        source=None if source is None else _address(source),
+        xdp=_ifindex_of(instance, attach.XDP_LINK) == uplink,
+        tc="tcx" if (links / "uplink_ingress").exists() else "clsact",
+        capacities=status.capacities(instance),
+        unfinished=_unfinished(instance, network, known, uplink, own),
+        endpoints=_endpoints(instance, {slot: cgroup for cgroup, slot in slots.items()}),
+        sir=sir,
+        mappings=rows,
+        book=book,
+        repairs=_repairs(instance, book) if book is not None else [],
+        devices=_left_over(instance, network),
+    )
+
+
+def _address(text: str) -> Address:
+    from ilax.address import parse
+
+    return parse(text)
+
+
+def _ifindex_of(instance: Instance, link: str) -> int:
+    try:
+        with Link.open_pinned(instance.pins.links / link) as opened:
+            return opened.info().ifindex
+    except NotFoundError:
+        return -1
+
+
+def _endpoints(instance: Instance, owners: dict[int, int]) -> dict[Address, LiveEndpoint]:
+    keys, ports = instance.ports.rows()
+    flags = dict(zip(keys.tolist(), ports["flags"].tolist(), strict=True))
+    present = interface_names()
+    found = {}
+    for row in endpoints.read_all(instance):
+        mapping = mappings.get(instance, row.sir)
+        found[row.sir] = LiveEndpoint(
+            row=row,
+            any_source=bool(flags.get(row.ifindex, 0)),
+            cgroup=owners.get(row.limit, 0),
+            mapped=mapping is not None and (mapping.wire, mapping.action) == (row.wire, "local"),
+            present=row.delivery == "host" or (row.ifindex in present and row.ifindex in flags),
+        )
+    return found
+
+
+def _left_over(instance: Instance, network: Network) -> list[Device]:
+    _, rows = instance.endpoints.rows()
+    used = set(rows["ifindex"].tolist())
+    found = []
+    for index, name in interface_names().items():
+        if not name.startswith(endpoints.DEVICE_PREFIX) or index in used:
+            continue
+        device = network.interface_by_index(index)
+        if device is not None and (
+            device.alias.startswith(endpoints.link_alias(instance.name, ""))
+            or endpoints.is_unfinished(device)
+        ):
+            found.append(Device(index, device.name, device.alias))
+    return found
+
+
+# --- half an `up` ------------------------------------------------------------------
+
+
+def _unfinished(
+    instance: Instance,
+    network: Network,
+    known: Fabric | None,
+    uplink: int,
+    sources: dict[str, str | None],
+) -> list[str]:
+    if known is None:
+        return ["it has no prefixes"]
+    pins = instance.pins
+    found = [f"map folder {pins.maps_new.name} is left"] if pins.maps_new.is_dir() else []
+    names = [pin.name for pin in pins.links.iterdir()] if pins.links.is_dir() else []
+    found += [f"link {name} is left" for name in names if name.endswith("_new")]
+    for program in (*_UPLINK_LINKS.values(), endpoints.CONTAINER_PROGRAM, "ilax_cgroup_in"):
+        if not (pins.programs / program).exists():
+            found.append(f"program {program} is not pinned")
+    if not found:
+        found += _links(instance, uplink)
+    routes = set(network.routes_via(lifecycle.SIR_GATEWAY))
+    wanted = {(str(prefix), uplink) for prefix in known.sir_prefixes}
+    found += [f"no route to {prefix}" for prefix, _ in sorted(wanted - routes)]
+    foreign = {str(p) for other in others.at_work(instance.name) for p in other.sir_prefixes}
+    ours = {str(prefix) for prefix in known.sir_prefixes}
+    found += [
+        f"an old route to {prefix}"
+        for prefix, index in sorted(routes - wanted)
+        if prefix not in foreign and (prefix in ours or index == uplink)
+    ]
+    if len(set(sources.values())) > 1:
+        found.append("routes to SIR prefixes have different sources")
+    return found
+
+
+def _links(instance: Instance, uplink: int) -> list[str]:
+    """Links of the uplink that hang elsewhere, or hold another program than is pinned."""
+    found = []
+    pins = instance.pins
+    for name, program in _UPLINK_LINKS.items():
+        try:
+            with Link.open_pinned(pins.links / name) as link:
+                info = link.info()
+        except NotFoundError:
+            continue
+        if info.ifindex != uplink:
+            found.append(f"link {name} is at another interface")
+            continue
+        with Program.open_pinned(pins.programs / program) as pinned:
+            if pinned.id != info.program_id:
+                found.append(f"link {name} holds an older program")
+    return found
+
+
+def _repairs(instance: Instance, book: Book) -> list[str]:
+    """What is half done about limits of cgroups that exist."""
+    found = limits_gc.collect(instance, dry_run=True)
+    dead = {cgroup for cgroup in book.slots if cgroup not in book.cgroups.by_id}
+    repairs = [f"{name}: its empty row serves nobody" for name in found.unused]
+    repairs += [f"endpoint {sir} names a row of nobody" for sir in found.endpoints]
+    repairs += [f"cgroup {c}: a needless program" for c in found.detached if c not in dead]
+    repairs += [f"{name}: lacks its program" for name in found.attached]
+    if not found.removed:
+        # Else they differ by what the removed ones have left.
+        repairs += [f"{name}: parents or flags are out of date" for name in found.rewritten]
+    return repairs

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of `apply` while an instance is up, each whole by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ilax import containers, endpoints, limits, limits_bulk, limits_gc, mappings
+from ilax.attach import detach_tc
+from ilax.declared.difference import Difference, EndpointChange
+from ilax.declared.host import Names
+from ilax.endpoints import Endpoint
+from ilax.netlink import LOOPBACK, Network
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ilax.instance import Instance
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Where the steps are taken."""
+
+    instance: Instance
+    network: Network
+    names: Names
+
+    def take(self, found: Difference) -> None:
+        """Do all that a difference asks for, in the order of `execution.py`."""
+        surplus = found.mappings.surplus
+        if found.prune and self._is_tight(found):
+            self._delete_mappings(surplus)
+        self._put_mappings(found)
+        doomed = set(found.limits.surplus) if found.prune else set()
+        if found.limits.changes or doomed:
+            limits_bulk.put_all(self.instance, found.limits.wanted, doomed)
+        if found.prune:
+            for endpoint in found.surplus_endpoints:
+                self.remove(endpoint)
+                wire = found.mappings.wanted_wire(endpoint.sir)
+                if wire is not None:
+                    # Its own row has gone with it, and may be declared all the same.
+                    mappings.add(self.instance, endpoint.sir, wire=wire)
+        for change in found.endpoints:
+            self._put_endpoint(change)
+        if found.prune:
+            self._delete_mappings(surplus)
+            self._remove_devices(found)
+        if found.repairs:
+            limits_gc.collect(self.instance)
+
+    # --- mappings --------------------------------------------------------------
+
+    def _is_tight(self, found: Difference) -> bool:
+        rows = len(self.instance.mappings.rows()[0]) if len(found.mappings.surplus) else 0
+        fresh = len(found.mappings.added) + len(found.endpoints)
+        return rows + fresh > self.instance.mappings.map.max_entries
+
+    def _put_mappings(self, found: Difference) -> None:
+        import numpy as np
+
+        rows = found.mappings
+        if rows.count:
+            mappings.put_bulk(
+                self.instance,
+                np.concatenate([rows.changed, rows.added]),
+                wire=np.concatenate([rows.new_wire, rows.added_wire]),
+            )
+
+    def _delete_mappings(self, sir: NDArray[np.uint64]) -> None:
+        if len(sir):
+            mappings.delete_bulk(self.instance, sir)
+
+    # --- endpoints -------------------------------------------------------------
+
+    def remove(self, endpoint: Endpoint) -> None:
+        """Remove an endpoint, so that a run that is killed meanwhile finds its rest."""
+        if endpoint.delivery == "host" and endpoint.owns_link:
+            # By its row only the address is known to be ours.
+            self.network.delete_address(LOOPBACK, str(endpoint.sir), 128)
+        containers.delete(self.instance, endpoint.sir)
+
+    def _put_endpoint(self, change: EndpointChange) -> None:
+        wish = change.wish
+        if change.anew and change.row is not None:
+            self.remove(change.row)
+        cgroup = self.names.cgroups[wish.cgroup] if wish.cgroup is not None else None
+        if change.row is not None and not change.anew:
+            self._change_endpoint(change)
+        elif wish.netns is None:
+            containers.add_host(self.instance, wish.sir, cgroup)
+        else:
+            containers.add(
+                self.instance,
+                containers.AddOptions(
+                    sir=wish.sir,
+                    netns=wish.netns,
+                    device=wish.device,
+                    delivery=wish.delivery,
+                    mtu=wish.mtu,
+                    any_source=wish.any_source,
+                    cgroup=cgroup,
+                ),
+            )
+
+    def _change_endpoint(self, change: EndpointChange) -> None:
+        """What can be changed while packets pass."""
+        wish, row, fields = change.wish, change.row, change.fields
+        assert row is not None
+        if not {"delivery", "any-source"}.isdisjoint(fields):
+            containers.change(
+                self.instance, wish.sir, delivery=wish.delivery, any_source=wish.any_source
+            )
+        if "cgroup" in fields:
+            cgroup = self.names.cgroups[wish.cgroup] if wish.cgroup is not None else None
+            limits.assign(self.instance, wish.sir, cgroup)
+        if "mapping" in fields:
+            mappings.put_local(self.instance, wish.sir, row.wire)
+
+    def _remove_devices(self, found: Difference) -> None:
+        with self.instance.locked():
+            known = {endpoint.ifindex for endpoint in endpoints.read_all(self.instance)}
+            for device in found.devices:
+                now = self.network.interface_by_index(device.index)
+                if device.index in known or now is None or now.alias != device.alias:
+                    continue
+                # The device before its program: a container is never without checks.
+                self.network.delete_interface(device.index)
+                detach_tc(None, self.instance.pins.links, endpoints.port_hook(device.index))
+            endpoints.sweep_ports(self.instance)

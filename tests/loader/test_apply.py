@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`plan`, `apply` and `export` on real maps, devices and cgroups."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ilax import endpoints, mappings
+from ilax.address import parse
+from ilax.instance import Instance
+from ilax.netlink import interface_names
+from lab.cgroups import Cgroups, own_cgroups
+from lab.contract_1_0 import turn_back
+
+from .conftest import BLOCK, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, TAG, UPLINK, Lab, ip, sir
+from .limit_state import assert_tidy, read
+
+USAGE, NOT_FOUND, CONFLICT, LAYOUT, CHANGES = 2, 3, 4, 6, 10
+
+UP = f"""\
+version = 1
+[up]
+uplink = "{UPLINK}"
+sir-prefix = "{SIR_PREFIX}"
+locator = "{LOCATOR}"
+block = "{BLOCK}"
+max-endpoints = 64
+max-mappings = 1024
+max-limits = 64
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Cgroups]:
+    with own_cgroups(TAG) as made:
+        yield made
+
+
+class Host:
+    """A lab and its file."""
+
+    def __init__(self, lab: Lab, file: Path) -> None:
+        self.lab = lab
+        self.file = file
+
+    def write(self, *tables: str, up: str = UP) -> None:
+        self.file.write_text("\n".join([up, *tables]))
+
+    def plan(self, *options: str, code: int = 0) -> dict[str, Any]:
+        done = self.lab.ilax("--json", "plan", *options, "--exit-code", str(self.file))
+        assert done.exit_code in ((0, CHANGES) if not code else (code,)), done.output
+        if code:
+            return {}
+        told: dict[str, Any] = json.loads(done.stdout)
+        assert (done.exit_code == CHANGES) == told["changes"]
+        return told
+
+    def apply(self, *options: str) -> str:
+        """Apply, and see that nothing is left to do."""
+        done = self.lab.ilax("apply", *options, str(self.file))
+        assert done.exit_code == 0, (done.output, done.stderr)
+        again = self.plan(*options)
+        assert not again["changes"], again
+        return done.output
+
+    def export(self) -> str:
+        done = self.lab.ilax("export")
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    def endpoint(self, number: int) -> endpoints.Endpoint:
+        with Instance.open(self.lab.instance) as opened:
+            return endpoints.find(opened, parse(sir(number)))
+
+    def wire(self, number: int) -> mappings.Mapping | None:
+        with Instance.open(self.lab.instance) as opened:
+            return mappings.get(opened, parse(sir(number)))
+
+
+@pytest.fixture
+def host(lab: Lab, tmp_path: Path) -> Host:
+    for number in (1, 2, 3):
+        ip("netns", "add", f"{TAG}-n{number}")  # the lab removes them
+    return Host(lab, tmp_path / "host.toml")
+
+
+def _endpoint(number: int, *more: str) -> str:
+    lines = ["[[endpoint]]", f'sir = "{sir(number)}"', f'netns = "{TAG}-n{number}"']
+    return "\n".join([*lines, f'device = "eth{number}"', *more])
+
+
+def _mapping(number: int, locator: str = OTHER_LOCATOR) -> str:
+    return f'[[mapping]]\nsir = "{sir(number)}"\nlocator = "{locator}"'
+
+
+def _limit(cgroup: str, *more: str) -> str:
+    return "\n".join(["[[limit]]", f'cgroup = "{cgroup}"', *more])
+
+
+def test_a_host_from_nothing_to_nothing(host: Host, folder: Cgroups) -> None:
+    low, other = folder.make("web"), folder.make("web/low")
+    host.write(
+        _endpoint(1, f'cgroup = "{low}"'), _endpoint(2, 'delivery = "xdp"', "mtu = 1400"),
+        f'[[endpoint]]\nsir = "{sir(3)}"\nhost = true',
+        _mapping(7), _mapping(8),
+        _limit(low, 'rate = "200mbit"', 'action = "mark"'), _limit(other, "pps = 5000"),
+        up=f'{UP}host-address = "{sir(9)}"\n',
+    )  # fmt: skip
+    planned = host.plan()
+    assert planned["fresh"]
+    assert [one["sir"] for one in planned["endpoints"]] == [sir(n) for n in (9, 1, 2, 3)]
+    assert planned["mappings"]["added"] == 2
+    assert host.lab.ilax("status").exit_code == NOT_FOUND  # a plan does nothing
+
+    host.apply()
+    state = read(host.lab.instance)
+    assert_tidy(state)
+    assert host.endpoint(1).limit == state.slots[folder.id("web")]
+    assert state.chains[state.slots[folder.id("web/low")]] == (state.slots[folder.id("web")],)
+    assert (host.endpoint(2).delivery, host.endpoint(2).mtu) == ("xdp", 1400)
+    assert host.wire(7) is not None
+    assert host.apply() == "nothing to do\n"
+    rows = {n: host.endpoint(n) for n in (1, 2, 3, 9)}
+
+    # What is exported declares the same, for this host and as a state.
+    host.file.write_text(host.export())
+    told = host.plan("--prune")
+    assert not told["changes"], told
+    host.apply("--prune")
+    assert {n: host.endpoint(n) for n in rows} == rows
+
+    text = host.file.read_text()
+    assert host.lab.ilax("plan", "--exit-code", "-", text=text).exit_code == 0
+
+    # All of it goes but the instance, only if asked to.
+    host.write()
+    told = host.plan()
+    assert not told["changes"]
+    assert len(told["surplus"]["endpoints"]) == 4
+    assert (told["mappings"]["surplus"], len(told["surplus"]["limits"])) == (2, 2)
+    assert "8 not declared" in host.apply()
+    host.apply("--prune")
+    assert json.loads(host.lab.ilax("--json", "endpoint", "list").output) == []
+    assert host.lab.ilax("mapping", "export", "-").output.count("\n") == 1
+    assert not read(host.lab.instance).slots
+
+
+def test_a_change_touches_nothing_else(host: Host, folder: Cgroups) -> None:
+    one, two = folder.make("one"), folder.make("two")
+    host.write(
+        _endpoint(1), _endpoint(2, f'cgroup = "{one}"'), _endpoint(3), _mapping(7), _mapping(8),
+        _limit(one, 'rate = "1gbit"'),
+    )  # fmt: skip
+    host.apply()
+    before = {n: host.endpoint(n) for n in (1, 2, 3)}
+    mapping, state = host.wire(7), read(host.lab.instance)
+    host.write(
+        _endpoint(1),
+        _endpoint(2, f'cgroup = "{two}"', "any-source = true", 'delivery = "xdp"'),
+        _endpoint(3, "mtu = 1300"),
+        _mapping(7), _mapping(8, "2001:db8:42:9::/64"), _mapping(5),
+        _limit(one, 'rate = "1gbit"'), _limit(two, 'rate = "5mbit"', 'parent = "none"'),
+    )  # fmt: skip
+    told = host.plan()
+    assert not told["up"]
+    assert {one["sir"]: (sorted(one["fields"]), one["anew"]) for one in told["endpoints"]} == {
+        sir(2): (["any-source", "cgroup", "delivery"], False),
+        sir(3): (["mtu"], True),
+    }
+    assert (told["mappings"]["added"], told["mappings"]["changed"]) == (1, 1)
+    assert [one["cgroup"] for one in told["limits"]] == [two]
+    host.apply()
+    assert host.endpoint(1) == before[1]
+    assert host.wire(7) == mapping
+    assert (host.endpoint(2).ifindex, host.endpoint(2).mac) == (before[2].ifindex, before[2].mac)
+    assert host.endpoint(3).ifindex != before[3].ifindex
+    slot = state.slots[folder.id("one")]
+    assert read(host.lab.instance).generations[slot] == state.generations[slot]
+    assert_tidy(read(host.lab.instance))
+
+
+def test_settings_of_up(host: Host) -> None:
+    host.write(_endpoint(1), _mapping(7))
+    host.apply()
+    other = "2001:db8:5a5a:2::/64"
+    more = UP.replace(f'"{SIR_PREFIX}"', f'["{SIR_PREFIX}", "{other}"]')
+    host.write(_endpoint(1), _mapping(7), up=f'{more}gateway = "fe80::9"\nxdp = "native"\n')
+    told = host.plan()["up"]
+    assert told == {
+        "sir-prefix": {"old": [SIR_PREFIX], "new": [SIR_PREFIX, other]},
+        "gateway": {"old": None, "new": "fe80::9"},
+        "xdp": {"old": "off", "new": "native"},
+    }
+    before = host.endpoint(1)
+    host.apply()
+    assert host.endpoint(1) == before
+    # Auto is content with what is there.
+    host.write(_endpoint(1), _mapping(7), up=f'{more}gateway = "fe80::9"\n')
+    assert not host.plan()["up"]
+
+
+def test_prefixes_that_orphan_endpoints(host: Host) -> None:
+    host.write(_endpoint(1))
+    host.apply()
+    moved = UP.replace(LOCATOR, "2001:db8:42:77::/64")
+    host.write(up=moved)
+    # It is declared no more, but stays without --prune, and there `up` refuses.
+    assert host.plan()["blocked"]
+    refused = host.lab.ilax("apply", str(host.file))
+    assert refused.exit_code == USAGE
+    assert not host.plan("--prune")["blocked"]
+    host.apply("--prune")
+
+
+def test_what_cannot_change_is_refused(host: Host) -> None:
+    host.write(_mapping(7))
+    host.apply()
+    for text in (UP.replace("1024", "2048"), f"{UP}cbit = false\n"):
+        host.write(_mapping(7), up=text)
+        assert host.plan()["blocked"]
+        assert host.lab.ilax("apply", str(host.file)).exit_code == CONFLICT
+        assert host.wire(7) is not None
+
+
+def test_an_up_that_did_not_finish_is_noticed(host: Host) -> None:
+    host.write(up=f'{UP}host-address = "{sir(9)}"\n')
+    host.apply()
+    pins = Path("/sys/fs/bpf/ilax") / host.lab.instance / "v1"
+    (pins / "programs" / "ilax_from_task").unlink()
+    assert "state" in host.plan()["up"]
+    host.apply()
+    assert (pins / "programs" / "ilax_from_task").exists()
+
+
+def test_an_instance_of_an_older_minor(host: Host) -> None:
+    host.write(_endpoint(1), _mapping(7))
+    host.apply()
+    rows = host.endpoint(1), host.wire(7)
+    turn_back(host.lab.instance)
+    host.plan(code=LAYOUT)
+    assert "contract of an older minor -> current" in host.apply()
+    assert (host.endpoint(1), host.wire(7)) == rows
+
+
+def test_names_that_this_host_does_not_know(host: Host) -> None:
+    host.write(
+        _endpoint(1, 'cgroup = "no/such"').replace(f"{TAG}-n1", "nowhere"),
+        _limit("no/other", "pps = 5"),
+        up=UP.replace(UPLINK, "nodev"),
+    )
+    for command in ("plan", "apply"):
+        done = host.lab.ilax(command, str(host.file))
+        assert done.exit_code == USAGE
+        told = str(done.exception)
+        for words in ("3: up.uplink", "13: endpoint.netns", "15: endpoint.cgroup", "limit.cgroup"):
+            assert words in told
+    assert host.lab.ilax("status").exit_code == NOT_FOUND
+
+
+def test_a_container_that_was_made_again(host: Host, lab: Lab) -> None:
+    host.write(_endpoint(1), _endpoint(2))
+    host.apply()
+    kept = host.endpoint(2)
+    with Instance.open(lab.instance) as opened:
+        gone = endpoints.find(opened, parse(sir(1))).ifindex
+    ip("link", "del", interface_names()[gone])
+    assert host.plan()["endpoints"][0]["fields"] == {"device": {"old": "gone", "new": "eth1"}}
+    host.apply()
+    assert host.endpoint(1).ifindex != gone
+    assert host.endpoint(2) == kept
+
+
+def test_a_mapping_that_leads_away_from_an_endpoint(host: Host, lab: Lab) -> None:
+    host.write(_endpoint(1))
+    host.apply()
+    assert lab.ilax("mapping", "add", sir(1), "--locator", OTHER_LOCATOR).exit_code == 0
+    assert list(host.plan()["endpoints"][0]["fields"]) == ["mapping"]
+    host.apply()
+    found = host.wire(1)
+    assert found is not None
+    assert found.action == "local"
+
+
+def test_a_task_moves_in_and_out(host: Host) -> None:
+    host.write(_mapping(1), _endpoint(2))
+    host.apply()
+    host.write(_mapping(2), _endpoint(1))
+    host.apply("--prune")
+    first, second = host.wire(1), host.wire(2)
+    assert first is not None
+    assert second is not None
+    assert (first.action, second.action) == ("local", "forward")
+
+
+def test_mappings_beside_the_file(host: Host, lab: Lab, tmp_path: Path) -> None:
+    rows = [f"{sir(n)},{OTHER_LOCATOR}" for n in range(10, 1012)]
+    (tmp_path / "many.csv").write_text("\n".join(["sir,locator", *rows]))
+    host.write('[[mapping]]\nfile = "many.csv"', _endpoint(1))
+    host.apply()
+    refused = lab.ilax("export")
+    assert refused.exit_code == USAGE
+    for name in ("beside.csv", "beside.jsonl"):
+        done = lab.ilax("export", "--mappings", str(tmp_path / name))
+        assert done.exit_code == 0
+        host.file.write_text(done.output)
+        assert not host.plan("--prune")["changes"]
+    # No room for others beside them: what goes makes room first.
+    rows = [f"{sir(n)},{OTHER_LOCATOR}" for n in range(2000, 3000)]
+    (tmp_path / "many.csv").write_text("\n".join(["sir,locator", *rows]))
+    host.write('[[mapping]]\nfile = "many.csv"', _endpoint(1))
+    host.apply("--prune")
+
+
+def test_limits_are_turned_round(host: Host, folder: Cgroups) -> None:
+    """Parents that go the other way, in one step."""
+    a, b, c = folder.make("a"), folder.make("b"), folder.make("c")
+    rate = 'rate = "1gbit"'
+    host.write(
+        _limit(a, rate), _limit(b, rate, f'parent = "{a}"'), _limit(c, rate, f'parent = "{b}"')
+    )
+    host.apply()
+    host.write(
+        _limit(a, rate, f'parent = "{b}"'), _limit(b, rate, f'parent = "{c}"'), _limit(c, rate)
+    )
+    host.apply()
+    state = read(host.lab.instance)
+    assert_tidy(state)
+    assert state.chains[state.slots[folder.id("a")]] == (
+        state.slots[folder.id("b")],
+        state.slots[folder.id("c")],
+    )
+    deep = [folder.make(f"d{n}") for n in range(6)]
+    host.write(
+        _limit(deep[0], rate),
+        *(_limit(d, rate, f'parent = "{deep[n]}"') for n, d in enumerate(deep[1:])),
+    )
+    refused = host.lab.ilax("apply", "--prune", str(host.file))
+    assert refused.exit_code == USAGE
+    assert "levels of parents" in str(refused.exception)
+    assert read(host.lab.instance) == state
+
+
+def test_cgroups_that_are_gone(host: Host, folder: Cgroups) -> None:
+    one, two = folder.make("one"), folder.make("two")
+    rate = 'rate = "1gbit"'
+    host.write(_endpoint(1, f'cgroup = "{one}"'), _limit(one, rate), _limit(two, rate))
+    host.apply()
+    folder.remove("one")
+    folder.remove("two")
+    assert host.lab.ilax("plan", str(host.file)).exit_code == USAGE
+    text = host.export()
+    assert text.count("# Left out: ") == 3
+    host.file.write_text(text)
+    told = host.plan()
+    assert [list(one["fields"]) for one in told["endpoints"]] == [["cgroup"]]
+    assert len(told["surplus"]["limits"]) == 2
+    host.apply()
+    assert len(read(host.lab.instance).slots) == 2
+    host.apply("--prune")
+    assert not read(host.lab.instance).slots
+    assert_tidy(read(host.lab.instance))
+
+
+def test_what_the_command_line_made_is_exported(host: Host, lab: Lab, folder: Cgroups) -> None:
+    """Each command's state is a file, and that file is what is there."""
+    assert lab.up("--no-cbit", "--gateway", "fe80::7", "--host-address", sir(40)).exit_code == 0
+    upper, lower = folder.make("4711"), folder.make("4711/x")
+    commands = [
+        ["endpoint", "add", sir(1), "--netns", f"{TAG}-n1", "--device", "a", "--any-source"],
+        ["endpoint", "add", sir(2), "--netns", f"{TAG}-n2", "--device", "b", "--cgroup", lower],
+        ["endpoint", "add", sir(3), "--host", "--cgroup", lower],
+        ["endpoint", "add", sir(40), "--host", "--cgroup", upper],
+        ["mapping", "add", sir(11), "--locator", LOCATOR],
+        ["mapping", "add", sir(12), "--locator", OTHER_LOCATOR],
+        ["limit", "set", upper, "--rate", "123456789", "--burst", "3ms", "--parent", "none"],
+        ["limit", "set", lower, "--pps", "0.7", "--burst", "3s", "--action", "tag",
+         "--tag-priority", "7", "--mark-at", "77ns"],
+        ["limit", "set", folder.make("z"), "--rate", "7gbit", "--parent", lower],
+    ]  # fmt: skip
+    for command in commands:
+        done = lab.ilax(*command)
+        assert done.exit_code == 0, (command, done.output, done.exception)
+        host.file.write_text(host.export())
+        told = host.plan("--prune")
+        assert not told["changes"], (command, told, host.file.read_text())
+    # And it is enough to make all of it again.
+    text = host.export()
+    assert lab.ilax("down").exit_code == 0
+    host.file.write_text(text)
+    host.apply("--prune")
+    assert host.export() == text
+    assert_tidy(read(lab.instance))
