@@ -47,6 +47,12 @@ class BatchOpts(ctypes.Structure):
     _fields_ = [("sz", c_size_t), ("elem_flags", c_uint64), ("flags", c_uint64)]
 
 
+class ObjGetOpts(ctypes.Structure):
+    """struct bpf_obj_get_opts, as libbpf 1.0 has it."""
+
+    _fields_ = [("sz", c_size_t), ("file_flags", c_uint32)]
+
+
 class LinkCreateOpts(ctypes.Structure):
     """struct bpf_link_create_opts, up to what every kind of link has."""
 
@@ -81,7 +87,7 @@ class MapInfo(ctypes.Structure):
 
 
 class ProgInfo(ctypes.Structure):
-    """struct bpf_prog_info, its first fields."""
+    """struct bpf_prog_info, up to the statistics."""
 
     _fields_ = [
         ("type", c_uint32),
@@ -96,6 +102,28 @@ class ProgInfo(ctypes.Structure):
         ("nr_map_ids", c_uint32),
         ("map_ids", c_uint64),
         ("name", ctypes.c_char * 16),
+        ("ifindex", c_uint32),
+        ("gpl_compatible", c_uint32),
+        ("netns_dev", c_uint64),
+        ("netns_ino", c_uint64),
+        ("nr_jited_ksyms", c_uint32),
+        ("nr_jited_func_lens", c_uint32),
+        ("jited_ksyms", c_uint64),
+        ("jited_func_lens", c_uint64),
+        ("btf_id", c_uint32),
+        ("func_info_rec_size", c_uint32),
+        ("func_info", c_uint64),
+        ("nr_func_info", c_uint32),
+        ("nr_line_info", c_uint32),
+        ("line_info", c_uint64),
+        ("jited_line_info", c_uint64),
+        ("nr_jited_line_info", c_uint32),
+        ("line_info_rec_size", c_uint32),
+        ("jited_line_info_rec_size", c_uint32),
+        ("nr_prog_tags", c_uint32),
+        ("prog_tags", c_uint64),
+        ("run_time_ns", c_uint64),
+        ("run_cnt", c_uint64),
     ]
 
 
@@ -151,7 +179,7 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_program__set_log_buf": (_INT, (_PTR, _PTR, c_size_t)),
     "bpf_program__set_log_level": (_INT, (_PTR, c_uint32)),
     "bpf_obj_pin": (_INT, (_INT, c_char_p)),
-    "bpf_obj_get": (_INT, (c_char_p,)),
+    "bpf_obj_get_opts": (_INT, (c_char_p, _PTR)),
     "bpf_obj_get_info_by_fd": (_INT, (_INT, _PTR, _PTR)),
     "bpf_map_lookup_elem": (_INT, (_INT, _PTR, _PTR)),
     "bpf_map_update_elem": (_INT, (_INT, _PTR, _PTR, c_uint64)),
