@@ -30,6 +30,7 @@ _COMMANDS = {
     "limit": ("limit", "limit"),
     "address": ("address", "address"),
     "counters": ("counters", "counters"),
+    "exporter": ("exporter", "exporter"),
     "version": ("version", "version"),
     "completion": ("completion", "completion"),
 }
