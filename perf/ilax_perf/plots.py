@@ -48,13 +48,9 @@ def draw(content: Mapping[str, Any], folder: Path) -> list[Path]:
     Returns:
         The files, without their suffixes.
     """
-    import matplotlib
-
     from ilax_perf import plot_conformance, plot_isolation, plot_tcp
 
-    matplotlib.use("agg")
-    for key, value in _STYLE.items():
-        matplotlib.rcParams[key] = value  # type: ignore[index]
+    set_style()
     bench = Bench.of(content)
     pictures: dict[str, Callable[[Bench], Figure | None]] = {
         "isolation": plot_isolation.figure,
@@ -72,6 +68,15 @@ def draw(content: Mapping[str, Any], folder: Path) -> list[Path]:
         figure.savefig(f"{base}.png", metadata={"Software": None}, dpi=150)
         drawn.append(base)
     return drawn
+
+
+def set_style() -> None:
+    """Make all figures of this process look alike."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    for key, value in _STYLE.items():
+        matplotlib.rcParams[key] = value  # type: ignore[index]
 
 
 _STYLE: dict[str, Any] = {
