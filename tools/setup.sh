@@ -18,7 +18,7 @@ packages=(
 	# lint
 	clang-format-19 shellcheck
 	# tests and demo: network namespaces, traffic, captures
-	bpftool ethtool iperf3 iproute2 iputils-ping libcap2-bin procps strace tcpdump traceroute util-linux
+	bpftool ethtool iperf3 iproute2 iputils-ping libcap2-bin procps strace systemd tcpdump traceroute util-linux
 	# benchmarks: some of the peers
 	iptables nftables
 )
@@ -61,6 +61,36 @@ install_packages() {
 	# Errors go to stderr; what dpkg unpacks interests nobody.
 	retry apt-get -qq install --yes --no-install-recommends "${missing[@]}" </dev/null >/dev/null
 }
+
+# Into a folder of ours, because the installed package would start a server.
+unpack_prometheus() {
+	local folder=build/prometheus
+	[ -x "$folder/promtool" ] && return
+	command -v prometheus >/dev/null && command -v promtool >/dev/null && return
+	command -v apt-get >/dev/null || {
+		say "no apt-get here; prometheus and promtool must be in PATH for the tests"
+		return
+	}
+	say "unpacking prometheus"
+	rm -rf "$folder.new"
+	mkdir -p "$folder.new"
+	if download_prometheus "$folder.new"; then
+		rm -rf "$folder"
+		mv "$folder.new" "$folder"
+	else
+		say "cannot get it; the tests of monitoring will fail"
+	fi
+}
+
+download_prometheus() (
+	cd "$1" || exit
+	fetch=(apt-get -qq -o APT::Sandbox::User=root download prometheus)
+	"${fetch[@]}" </dev/null >/dev/null 2>&1 ||
+		{ apt-get -qq update && retry "${fetch[@]}"; } </dev/null >/dev/null || exit
+	dpkg-deb --fsys-tarfile ./*.deb |
+		tar -x --strip-components=3 ./usr/bin/prometheus ./usr/bin/promtool || exit
+	rm ./*.deb
+)
 
 # The distribution's own interpreter first: version managers put shims in PATH
 # that change under a virtual environment.
@@ -107,6 +137,7 @@ mount_bpffs() {
 }
 
 install_packages
+unpack_prometheus
 make_environment
 install_ilax
 .venv/bin/python tools/build_objects.py

@@ -47,6 +47,12 @@ class BatchOpts(ctypes.Structure):
     _fields_ = [("sz", c_size_t), ("elem_flags", c_uint64), ("flags", c_uint64)]
 
 
+class ObjGetOpts(ctypes.Structure):
+    """struct bpf_obj_get_opts, as libbpf 1.0 has it."""
+
+    _fields_ = [("sz", c_size_t), ("file_flags", c_uint32)]
+
+
 class LinkCreateOpts(ctypes.Structure):
     """struct bpf_link_create_opts, up to what every kind of link has."""
 
@@ -187,7 +193,7 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_program__set_log_buf": (_INT, (_PTR, _PTR, c_size_t)),
     "bpf_program__set_log_level": (_INT, (_PTR, c_uint32)),
     "bpf_obj_pin": (_INT, (_INT, c_char_p)),
-    "bpf_obj_get": (_INT, (c_char_p,)),
+    "bpf_obj_get_opts": (_INT, (c_char_p, _PTR)),
     "bpf_obj_get_info_by_fd": (_INT, (_INT, _PTR, _PTR)),
     "bpf_map_lookup_elem": (_INT, (_INT, _PTR, _PTR)),
     "bpf_map_update_elem": (_INT, (_INT, _PTR, _PTR, c_uint64)),

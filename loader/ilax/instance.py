@@ -79,8 +79,11 @@ class Instance(Closing):
         self.attached = maps["ilax_attached"]
 
     @classmethod
-    def open(cls, name: str = DEFAULT_INSTANCE) -> Self:
+    def open(cls, name: str = DEFAULT_INSTANCE, *, read_only: bool = False) -> Self:
         """Open the pinned maps of an instance and check their layout.
+
+        Args:
+            read_only: the kernel refuses all writes by these handles.
 
         Raises:
             NotFoundError: the instance is not up.
@@ -99,9 +102,12 @@ class Instance(Closing):
         with ExitStack() as stack:
             try:
                 # First of all: it tells which others there are.
-                with Map.open_pinned(pins.maps / "ilax_abi") as abi:
+                with Map.open_pinned(pins.maps / "ilax_abi", read_only=read_only) as abi:
                     minor = check_abi_row(abi, name)
-                maps = {n: stack.enter_context(Map.open_pinned(pins.maps / n)) for n in MAP_NAMES}
+                maps = {
+                    n: stack.enter_context(Map.open_pinned(pins.maps / n, read_only=read_only))
+                    for n in MAP_NAMES
+                }
             except NotFoundError as error:
                 raise NotFoundError(
                     f"instance {name} is incomplete: {error}; nothing was changed",

@@ -29,6 +29,8 @@ _STRUCTS: dict[str, tuple[str | None, str]] = {
     "ilax_chunks": (None, "ilax_chunk"),
 }
 
+_PIECE_BYTES = 4 << 20
+
 
 class Table:
     """One map of the contract.
@@ -101,6 +103,22 @@ class Table:
         """Values of a per-CPU array, shape (max_entries, possible CPUs)."""
         _, values = self.map.lookup_batch()
         rows: Rows = values.reshape(len(values), possible_cpus(), -1).view(self._padded)[..., 0]
+        return rows
+
+    def sums(self, count: int) -> Rows:
+        """The first rows of a per-CPU array summed over all CPUs, shape (count,).
+
+        Read in pieces: on hosts with very many CPUs the whole map has gigabytes.
+        """
+        rows, at = self.new(count), 0
+        for _, values in self.map.batches(max(1, _PIECE_BYTES // self.map.value_bytes)):
+            part = values.reshape(len(values), possible_cpus(), -1).view(self._padded)[..., 0]
+            part = part[: count - at]
+            for name in rows.dtype.names or ():
+                rows[name][at : at + len(part)] = part[name].sum(axis=1)
+            at += len(part)
+            if at == count:
+                break
         return rows
 
     def cpus(self, key: bytes) -> Rows:

@@ -50,13 +50,9 @@ def draw(content: Mapping[str, Any], folder: Path) -> list[Path]:
     Returns:
         The files, without their suffixes.
     """
-    import matplotlib
-
     from ilax_perf import plot_conformance, plot_isolation, plot_rates, plot_tables, plot_tcp
 
-    matplotlib.use("agg")
-    for key, value in _STYLE.items():
-        matplotlib.rcParams[key] = value  # type: ignore[index]
+    set_style()
     bench = Bench.of(content)
     pictures: dict[str, Callable[[Bench], Figure | None]] = {
         "rates": plot_rates.figure,
@@ -76,6 +72,15 @@ def draw(content: Mapping[str, Any], folder: Path) -> list[Path]:
         figure.savefig(f"{base}.png", metadata={"Software": None}, dpi=150)
         drawn.append(base)
     return drawn
+
+
+def set_style() -> None:
+    """Make all figures of this process look alike."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    for key, value in _STYLE.items():
+        matplotlib.rcParams[key] = value  # type: ignore[index]
 
 
 _STYLE: dict[str, Any] = {

@@ -68,13 +68,22 @@ class Handle(Closing):
         )
 
 
-def get_pinned(path: Path, kind: str) -> int:
+# The kernel refuses all writes by such a descriptor, and asks for permission to read
+# the pin only.
+_RDONLY = 1 << 3
+
+
+def get_pinned(path: Path, kind: str, *, read_only: bool = False) -> int:
     """A new descriptor of the object pinned at `path`.
+
+    Args:
+        read_only: of maps and programs only; the kernel knows no such links.
 
     Raises:
         NotFoundError: nothing is pinned there.
     """
-    fd = int(_libbpf.lib.bpf_obj_get(os.fsencode(path)))
+    options = _libbpf.opts(_libbpf.ObjGetOpts(file_flags=_RDONLY if read_only else 0))
+    fd = int(_libbpf.lib.bpf_obj_get_opts(os.fsencode(path), _libbpf.pointer(options)))
     if fd == -2:
         raise NotFoundError(f"no {kind} is pinned at {path}")
     return check_system_call(fd, f"open pinned {kind} {path}")

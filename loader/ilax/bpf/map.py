@@ -74,13 +74,16 @@ class Map(Handle):
         self._value = _libbpf.buffer(self.value_bytes)
 
     @classmethod
-    def open_pinned(cls, path: Path | str) -> Self:
+    def open_pinned(cls, path: Path | str, *, read_only: bool = False) -> Self:
         """Open the map pinned at `path`.
+
+        Args:
+            read_only: the kernel refuses all writes by this handle.
 
         Raises:
             NotFoundError: nothing is pinned there.
         """
-        return cls(get_pinned(Path(path), cls.kind))
+        return cls(get_pinned(Path(path), cls.kind, read_only=read_only))
 
     @classmethod
     def by_id(cls, number: int) -> Self:
@@ -223,10 +226,28 @@ class Map(Handle):
         """
         import numpy as np
 
-        size = min(_READ_BATCH, max(self.max_entries, 1))
+        batches = list(self.batches())
+        return np.concatenate([b[0] for b in batches]), np.concatenate([b[1] for b in batches])
+
+    def count(self) -> int:
+        """How many rows there are, by a walk over all of them.
+
+        The kernel keeps that number and tells nobody (before 6.6, and since then BPF
+        programs only).
+        """
+        return sum(len(keys) for keys, _ in self.batches())
+
+    def batches(self, rows: int = _READ_BATCH) -> Iterator[tuple[Bytes2D, Bytes2D]]:
+        """All rows in pieces, as `lookup_batch` returns them; of arrays in order.
+
+        Args:
+            rows: of one piece, about.
+        """
+        import numpy as np
+
+        size = min(rows, max(self.max_entries, 1))
         cursor_in: int | None = None
         cursors = [_libbpf.buffer(max(self.key_size, 4)) for _ in range(2)]
-        all_keys, all_values = [], []
         while True:
             keys = np.zeros((size, self.key_size), np.uint8)
             values = np.zeros((size, self.value_bytes), np.uint8)
@@ -246,13 +267,11 @@ class Map(Handle):
                 continue
             if result not in (0, -errno.ENOENT):
                 raise SystemCallError(f"read the rows of {self.name}", -result)
-            all_keys.append(keys[: count.value])
-            all_values.append(values[: count.value])
+            yield keys[: count.value], values[: count.value]
             if result == -errno.ENOENT:
-                break
+                return
             cursors.reverse()
             cursor_in = _libbpf.pointer(cursors[1])
-        return np.concatenate(all_keys), np.concatenate(all_values)
 
     def freeze(self) -> None:
         """Refuse all further writes from user space."""

@@ -45,6 +45,8 @@ class Program(Handle):
         tag: hash of the instructions, hexadecimal.
         type: enum bpf_prog_type.
         load_time: when it was loaded, in ns since boot.
+        runs, run_ns: how often it ran and for how long, when it was opened; the
+            kernel counts while kernel.bpf_stats_enabled is 1.
     """
 
     kind = "program"
@@ -59,15 +61,20 @@ class Program(Handle):
         self.tag = bytes(info.tag).hex()
         self.xlated_bytes: int = info.xlated_prog_len
         self.load_time: int = info.load_time
+        self.runs: int = info.run_cnt
+        self.run_ns: int = info.run_time_ns
 
     @classmethod
-    def open_pinned(cls, path: Path | str) -> Self:
+    def open_pinned(cls, path: Path | str, *, read_only: bool = False) -> Self:
         """Open the program pinned at `path`.
+
+        Args:
+            read_only: ask for permission to read the pin only.
 
         Raises:
             NotFoundError: nothing is pinned there.
         """
-        return cls(get_pinned(Path(path), cls.kind))
+        return cls(get_pinned(Path(path), cls.kind, read_only=read_only))
 
     @classmethod
     def by_id(cls, number: int) -> Self:

@@ -41,6 +41,7 @@ _COMMANDS = {
     "top": ("top", "top"),
     "capture": ("capture", "capture"),
     "explain": ("explain", "explain"),
+    "exporter": ("exporter", "exporter"),
     "version": ("version", "version"),
     "completion": ("completion", "completion"),
 }
