@@ -88,9 +88,7 @@ def cli(ctx: click.Context, instance: str, as_json: bool, verbose: bool) -> None
       2 wrong usage or address    7 a kernel call failed
       3 not found                 8 a map is full
       4 conflict                  9 the kernel refused a program
-                                  10, 11: see `ilax check`
-     10 an upgrade was rolled back by a guard
-     11 programs failed their self test
+      From 10 on a command has codes of its own: see its --help.
 
     \b
     Example:
