@@ -6,7 +6,7 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup objects perf-objects lint format lock abi verifier-cost test \
-	test-nightly demo bench bench-full bench-smoke package clean
+	test-nightly demo bench bench-full bench-smoke package deb man clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,12 @@ bench-smoke: perf-objects ## does measuring work, and is the result sane? two mi
 
 package: setup ## wheel and sdist, with the compiled objects, into dist/
 	@$(VENV)/python -m hatchling build -d dist -t sdist -t wheel
+
+deb: setup ## Debian package with all that it needs from Python, into dist/
+	@$(VENV)/python tools/deb.py dist
+
+man: setup ## man pages of all commands, into build/man/
+	@$(VENV)/python tools/man_pages.py build/man
 
 clean: ## remove what was built, and .venv
 	rm -rf build dist .venv loader/ilax/objects .mypy_cache .ruff_cache .pytest_cache .hypothesis

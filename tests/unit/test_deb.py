@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Debian package: installed, used and removed, on a copy of this system's files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import deb
+import man_pages
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts: needs root")
+
+# An overlay over the root, in a mount namespace of its own: what is written there is
+# gone with the process.
+_INSIDE = """
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+for folder in sys proc dev; do
+    mount --rbind "/$folder" "$1/root/$folder"
+done
+cp "$2" "$1/root/ilax.deb"
+exec chroot "$1/root" /bin/sh -euc "$3"
+"""
+
+_STORY = """
+dpkg --install /ilax.deb >/dev/null
+ilax version
+echo ---
+ilax --json selftest
+echo ---
+ilax limit set --help
+echo ---
+systemd-analyze verify --man=no /usr/lib/systemd/system/ilax.service \
+    /usr/lib/systemd/system/ilax-exporter.service
+echo ---
+python3 -I -c 'import ilax' 2>&1 || true
+echo ---
+dpkg --remove ilax >/dev/null
+ls /usr/lib/ilax /usr/sbin/ilax 2>&1 || true
+"""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return deb.build(tmp_path_factory.mktemp("deb"))
+
+
+def test_it_is_installed_works_and_goes_without_a_trace(package: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private",
+         "sh", "-euc", _INSIDE, "sh", str(tmp_path), str(package), _STORY],
+        cwd="/", capture_output=True, text=True, check=False, timeout=120,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    version, selftest, usage, verified, alone, rest = done.stdout.split("---\n")
+    assert version.startswith("ilax ")
+    rows = json.loads(selftest)
+    assert len(rows) > 30
+    assert not [row for row in rows if row["problem"]]
+    assert "Example" in usage
+    assert verified == ""
+    # What it brings along is its own: other programs do not see it.
+    assert "ModuleNotFoundError" in alone
+    assert rest.count("No such file or directory") == 2
+
+
+def test_each_command_has_a_page_that_troff_can_read(tmp_path: Path) -> None:
+    names = set()
+    for name, text in man_pages.pages():
+        names.add(name)
+        assert text.startswith(f'.TH "{name.upper()}" 8')
+        for section in ("NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS"):
+            assert f".SH {section}\n" in text, name
+    assert {"ilax", "ilax-up", "ilax-limit-set", "ilax-mapping-import", "ilax-explain"} <= names
+    if shutil.which("groff"):
+        page = tmp_path / "page.8"
+        page.write_text(dict(man_pages.pages())["ilax-limit-set"])
+        done = subprocess.run(
+            ["groff", "-man", "-Tutf8", "-ww", page], capture_output=True, text=True, check=True
+        )
+        assert not done.stderr
+        assert "--rate" in done.stdout
+        assert "\n         ilax limit set system.slice/web1 --rate" in done.stdout
