@@ -228,7 +228,7 @@ def test_without_all_capabilities_it_says_what_it_could_not_see(host: Host, drop
     more = {
         "-net_admin": {"check.failed"},
         "-sys_admin": set(),
-        "-bpf,-sys_admin": {"instance.unreadable"},
+        "-bpf,-sys_admin": {"check.failed"},
     }[dropped]
     assert found.ids == {"host.capability"} | more
     assert check(host.ilax).findings == []
