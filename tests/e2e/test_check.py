@@ -234,6 +234,13 @@ def test_without_all_capabilities_it_says_what_it_could_not_see(host: Host, drop
     assert check(host.ilax).findings == []
 
 
+def test_somebody_who_may_not_read_the_pins_is_told(host: Host) -> None:
+    nobody = ("setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all")
+    done = Ilax(host.ns, host.ilax.instance, nobody).try_("check")
+    assert done.returncode == 5
+    assert "pins are readable by their owner only: run as root" in done.stderr
+
+
 def test_the_machine_is_not_fit(host: Host) -> None:
     old = Ilax(host.ns, host.ilax.instance, ("setarch", "--uname-2.6"))
     assert check(old).ids == {"host.kernel"}
