@@ -241,6 +241,13 @@ def test_somebody_who_may_not_read_the_pins_is_told(host: Host) -> None:
     assert "pins are readable by their owner only: run as root" in done.stderr
 
 
+def test_what_an_upgrade_keeps_is_no_finding(host: Host) -> None:
+    host.ilax("upgrade", "--before", "0s", "--soak", "0s")
+    assert check(host.ilax).findings == []
+    host.ilax("rollback")
+    assert check(host.ilax).findings == []
+
+
 def test_the_machine_is_not_fit(host: Host) -> None:
     old = Ilax(host.ns, host.ilax.instance, ("setarch", "--uname-2.6"))
     assert check(old).ids == {"host.kernel"}
