@@ -10,7 +10,7 @@ from lab.cgroups import own_cgroups
 from lab.faults import kill_at, steps
 from lab.ilax import Ilax
 from lab.topology import UPLINK, Container, Host, Lab
-from lab.udp import NumberedStream
+from lab.udp import NumberedStream, assert_unharmed, still_flowing
 from lab.wait import until
 
 from .test_crashes import some
@@ -97,14 +97,8 @@ def test_an_apply_is_killed_under_load(bare: Lab, tmp_path: Path) -> None:
                 kill_at(ilax, step, "apply", "--prune", after)
                 assert _settled(ilax, after) == last, step
                 assert _settled(ilax, before) == first, step
-            then = to.received, back.received
-            until(
-                lambda: to.received > then[0] + 50 and back.received > then[1] + 50,
-                "traffic in the end",
-            )
-        for stream in (to, back):
-            report = stream.report()
-            assert (report.lost, report.duplicates, report.corrupt) == ((), 0, 0)
+            still_flowing(to, back)
+        assert_unharmed(to, back)
         ilax("down")
 
 

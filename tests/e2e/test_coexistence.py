@@ -11,7 +11,7 @@ from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS, tcx_programs_on
 from lab import foreign, operator, probes
 from lab.findings import check, shell
 from lab.topology import UPLINK, Host, Lab
-from lab.udp import NumberedStream
+from lab.udp import NumberedStream, assert_unharmed, still_flowing
 from lab.wait import until
 
 USAGE, NOT_FOUND = 2, 3
@@ -60,14 +60,8 @@ def test_order_among_tcx_programs(bare: Lab, tmp_path: Path) -> None:
                 ):
                     host.ilax(*up, "--tc-order", place)
                     assert order(host, TCX_INGRESS) == order(host, TCX_EGRESS) == wanted
-                then = to.received, back.received
-                until(
-                    lambda: to.received > then[0] + 50 and back.received > then[1] + 50,
-                    "traffic in the end",
-                )
-            for stream in (to, back):
-                report = stream.report()
-                assert (report.lost, report.duplicates, report.corrupt) == ((), 0, 0)
+                still_flowing(to, back)
+            assert_unharmed(to, back)
             found = check(host.ilax)
             assert found.ids == {"hook.foreign-before"}
             shell(host.ns, found.findings[0]["command"])

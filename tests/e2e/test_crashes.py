@@ -10,7 +10,7 @@ from lab.faults import Step, kill_at, steps
 from lab.ilax import Ilax
 from lab.topology import Container, Host, Lab
 from lab.traces import Traces, network_state
-from lab.udp import NumberedStream
+from lab.udp import NumberedStream, assert_unharmed, still_flowing
 from lab.wait import until
 
 NOT_FOUND, CONFLICT = 3, 4
@@ -141,14 +141,8 @@ def test_an_upgrade_is_killed_under_load(pair: Lab, tmp_path: Path) -> None:
         for step in some(found, 10):
             kill_at(ilax, step, *arguments)
         assert "upgraded" in ilax(*arguments)
-        then = to.received, back.received
-        until(
-            lambda: to.received > then[0] + 50 and back.received > then[1] + 50,
-            "traffic in the end",
-        )
-    for stream in (to, back):
-        report = stream.report()
-        assert (report.lost, report.duplicates, report.corrupt) == ((), 0, 0)
+        still_flowing(to, back)
+    assert_unharmed(to, back)
     links = sorted(row["link"] for row in ilax.json("status")["links"])
     assert [name.partition("_")[0] for name in links] == ["port", "port", "uplink", "uplink", "xdp"]
     assert not [path for path in ilax.pins.rglob("*") if path.name.endswith(".new")]

@@ -19,7 +19,7 @@ from lab import operator, probes
 from lab.cgroups import Cgroups, own_cgroups
 from lab.contract_0 import CONVERTER, turn_back
 from lab.topology import Host, Lab
-from lab.udp import NumberedStream
+from lab.udp import NumberedStream, assert_unharmed
 from lab.wait import until
 
 AT_ONCE = upgrade.UpgradeOptions(soak=0)
@@ -93,8 +93,7 @@ def test_rows_state_and_traffic_go_on(
         result = migrate(host)
         then = stream.received
         until(lambda: stream.received > then + 50, "packets after the upgrade")
-    report = stream.report()
-    assert (report.lost, report.duplicates, report.corrupt) == ((), 0, 0)
+    assert_unharmed(stream)
     assert result.hooks == len(_in_links(host)) == 7
 
     assert [path.name for path in ilax.pins.iterdir()] == ["v1"]

@@ -17,7 +17,7 @@ from lab.faults import kill_at, steps
 from lab.ilax import Ilax
 from lab.topology import Host, Lab
 from lab.traces import Traces
-from lab.udp import NumberedStream
+from lab.udp import NumberedStream, assert_unharmed
 from lab.wait import until
 
 LAYOUT = 6
@@ -86,8 +86,7 @@ def test_up_keeps_rows_and_traffic(bare: Lab, old: Host, own: Cgroups) -> None:
         assert "upgraded in place" in old.ilax(*up(bare, old))
         then = stream.received
         until(lambda: stream.received > then + 50, "packets after the upgrade")
-    report = stream.report()
-    assert (report.lost, report.duplicates, report.corrupt) == ((), 0, 0)
+    assert_unharmed(stream)
     assert rows(old.ilax) == before
     assert minor(old.ilax) == 1
     assert not (old.ilax.pins / "v1/maps_new").exists()
@@ -116,8 +115,7 @@ def test_upgrade_does_it_as_well_and_goes_back(bare: Lab, old: Host) -> None:
         assert (minor(old.ilax), rows(old.ilax)) == (1, before)
         then = stream.received
         until(lambda: stream.received > then + 50, "packets after the rollback")
-    report = stream.report()
-    assert (report.lost, report.duplicates, report.corrupt) == ((), 0, 0)
+    assert_unharmed(stream)
     assert old.ilax.json("limit", "list") == []
     assert old.ilax("rollback")
 

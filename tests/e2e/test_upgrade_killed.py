@@ -12,7 +12,7 @@ from lab import operator
 from lab.faults import Step, kill_at, steps
 from lab.ilax import environment
 from lab.topology import Host, Lab
-from lab.udp import NumberedStream
+from lab.udp import NumberedStream, assert_unharmed, still_flowing
 from lab.wait import until
 
 # The self test's many updates of maps of its own are of no interest.
@@ -80,14 +80,8 @@ def test_upgrade_and_rollback_are_killed_under_load(bare: Lab, tmp_path: Path) -
             if number % 2 == 0:
                 assert (whole(host), whole(host, "previous")) == (older, at_work), step
             _check(host, step)
-        then = to.received, back.received
-        until(
-            lambda: to.received > then[0] + 50 and back.received > then[1] + 50,
-            "traffic in the end",
-        )
-    for stream in (to, back):
-        report = stream.report()
-        assert (report.lost, report.duplicates, report.corrupt) == ((), 0, 0)
+        still_flowing(to, back)
+    assert_unharmed(to, back)
 
 
 def _check(host: Host, step: Step) -> None:

@@ -17,7 +17,7 @@ from lab.operator import Options
 from lab.tcp import Transfer
 from lab.topology import UPLINK, Container, Host, Lab
 from lab.traces import Traces, network_state
-from lab.udp import NumberedStream
+from lab.udp import NumberedStream, assert_unharmed
 from lab.wait import until
 
 
@@ -53,8 +53,7 @@ def test_up_under_load_loses_nothing(bare: Lab, options: Options) -> None:
             "traffic after the upgrades",
         )
     for stream in streams:
-        report = stream.report()
-        assert (report.lost, report.duplicates, report.corrupt) == ((), 0, 0)
+        assert_unharmed(stream)
     assert tcp.report().error is None
     assert tcp.report().same_content
     # It was an upgrade indeed: other programs, and the same rows.
@@ -91,9 +90,7 @@ def test_a_failed_move_to_another_uplink_loses_nothing(bare: Lab) -> None:
             assert refused.returncode == 4
             assert "foreign program" in refused.stderr
             assert (network_state(host.ns), Traces.of_pins(host.ilax.pins)) == before
-    for stream in (out, back):
-        report = stream.report()
-        assert (report.lost, report.duplicates, report.corrupt) == ((), 0, 0)
+    assert_unharmed(out, back)
 
 
 def _programs(host: Host) -> set[int]:

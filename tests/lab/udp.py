@@ -165,3 +165,19 @@ def exchange(
     with NumberedStream(sender, receiver, destination, rate=4000, size=size) as stream:
         until(lambda: stream.sent >= count, f"{count} packets sent")
     return stream.report()
+
+
+def still_flowing(*streams: NumberedStream) -> None:
+    """Wait until each stream has received some more."""
+    then = [stream.received for stream in streams]
+    until(
+        lambda: all(s.received > before + 50 for s, before in zip(streams, then, strict=True)),
+        "traffic in the end",
+    )
+
+
+def assert_unharmed(*streams: NumberedStream) -> None:
+    """Nothing of streams that have ended was lost, doubled or changed."""
+    for stream in streams:
+        report = stream.report()
+        assert (report.lost, report.duplicates, report.corrupt) == ((), 0, 0)
