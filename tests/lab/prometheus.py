@@ -41,15 +41,19 @@ def get(ns: Namespace, port: int, path: str) -> bytes:
     Raises:
         AssertionError: it is another one than 200.
     """
+    status, body = _answer(ns, port, path)
+    assert status == 200, (path, status, body)
+    return body
+
+
+def _answer(ns: Namespace, port: int, path: str) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("::1", port, timeout=30)
     with ns.entered():
         connection.connect()
     with contextlib.closing(connection):
         connection.request("GET", path)
         response = connection.getresponse()
-        body = response.read()
-    assert response.status == 200, (path, response.status, body)
-    return body
+        return response.status, response.read()
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ class Prometheus:
         )
         with ns.running(*command):
             ns.wait_listening(PORT)
+            # It listens before it has opened its database, and answers 503 meanwhile.
+            until(lambda: _answer(ns, PORT, "/-/ready")[0] == 200, "a Prometheus that is ready")
             yield cls(ns)
 
     def api(self, path: str, **parameters: object) -> Any:
