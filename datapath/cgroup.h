@@ -142,6 +142,7 @@ static __always_inline int ilax_cgroup(hook_ctx *ctx, struct ilax_packet *pkt)
 	charge.markable = ecn_capable(ecn);
 	if (!limit_police(slot, &limit, chunk, &charge))
 		return ILAX_DROP_LIMIT;
+	pkt->noted = charge.ce || charge.tag;
 	if (charge.ce)
 		hook_set_ce(ctx);
 	if (charge.tag)

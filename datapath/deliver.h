@@ -32,8 +32,7 @@ __noinline int ilax_deliver_fetch(__u32 endpoint, __u32 limit)
 
 /* Charge the packet to the limit of its endpoint, and mark or tag it. */
 static __always_inline int deliver_police(hook_ctx *ctx,
-					  const struct ilax_packet *pkt,
-					  __u32 slot)
+					  struct ilax_packet *pkt, __u32 slot)
 {
 	struct ilax_chunk *chunk = limit_chunk(slot);
 	struct ilax_charge charge = {};
@@ -53,6 +52,7 @@ static __always_inline int deliver_police(hook_ctx *ctx,
 	charge.markable = ip6 && ecn_capable(ecn_of_ipv6(ip6));
 	if (!limit_police(slot, limit, chunk, &charge))
 		return ILAX_DROP_LIMIT;
+	pkt->noted = charge.ce || charge.tag;
 	if (charge.ce)
 		ilax_set_ce(ctx, pkt);
 	if (charge.tag)

@@ -36,6 +36,7 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 	pkt->from_slot = 0;
 	pkt->to_slot = 0;
 	pkt->tags = 0;
+	pkt->noted = false;
 	hook_pull(ctx, ETH_HLEN + IPV6_HEADER_BYTES);
 	eth = hook_data(ctx);
 	end = hook_data_end(ctx);

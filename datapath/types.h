@@ -41,7 +41,8 @@ struct ilax_packet {
 	__u16 l3_off;	 /* bytes before the IPv6 header */
 	__u8 nexthdr;	 /* of the fixed header */
 	__u8 hop_limit;
-	__u8 tags; /* VLAN tags inside the frame, 0..VLAN_MAX_TAGS */
+	__u8 tags;  /* VLAN tags inside the frame, 0..VLAN_MAX_TAGS */
+	bool noted; /* a limit has marked or tagged it */
 };
 
 /*

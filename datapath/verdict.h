@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The one exit of every program: count the reason, count the endpoint's
- * traffic, sample drops, and turn the reason into the hook's action.
+ * traffic, sample drops and marks, and turn the reason into the hook's action.
  */
 #ifndef ILAX_VERDICT_H
 #define ILAX_VERDICT_H
@@ -105,7 +105,7 @@ static __always_inline int ilax_exit(hook_ctx *ctx,
 	if (counter) {
 		counter->packets++;
 		counter->bytes += pkt->len;
-		if (reason >= ILAX_DROP_FIRST)
+		if (reason >= ILAX_DROP_FIRST || pkt->noted)
 			ilax_sample(ctx, pkt, hook, reason, counter);
 	}
 	count_traffic(pkt, reason);

@@ -318,8 +318,9 @@ struct ilax_traffic {
 ILAX_STATIC_ASSERT(sizeof(struct ilax_traffic) == 48, "struct ilax_traffic");
 
 /*
- * ilax_events: RINGBUF of sampled drops: at most one per reason, hook, CPU and
- * tick of the kernel's clock. Writer: datapath.
+ * ilax_events: RINGBUF of samples: dropped packets, and those that a limit marked
+ * or tagged; at most one per reason, hook, CPU and tick of the kernel's clock.
+ * Writer: datapath.
  */
 struct ilax_event {
 	__u64 time;	/* CLOCK_MONOTONIC, ns */
@@ -328,8 +329,8 @@ struct ilax_event {
 	__u32 slot;	/* of the endpoint or port, 0 = unknown */
 	__u16 captured; /* valid bytes of data, 0..ILAX_EVENT_DATA_BYTES */
 	__u8 hook;	/* enum ilax_hook */
-	__u8 reason;	/* enum ilax_reason */
-	__u8 data[ILAX_EVENT_DATA_BYTES]; /* the frame as it was dropped */
+	__u8 reason;	/* enum ilax_reason; not of a drop: marked or tagged */
+	__u8 data[ILAX_EVENT_DATA_BYTES]; /* the frame as it is dropped, or goes on */
 };
 ILAX_STATIC_ASSERT(sizeof(struct ilax_event) == 152, "struct ilax_event");
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sampled drops from the ring of events."""
+"""Samples of drops and marks from the ring of events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ilax import schema
 from ilax.bpf import RingBuffer
-from ilax.counters import hook_names, reason_name
+from ilax.counters import hook_names, reason_name, verdict_of
 
 if TYPE_CHECKING:
     from ilax.instance import Instance
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One dropped packet.
+    """One packet that was dropped, or that a limit marked or tagged.
 
     Attributes:
         time: CLOCK_MONOTONIC, ns.
@@ -25,6 +25,8 @@ class Event:
         length: bytes of the frame.
         slot: of the endpoint, 0 = unknown.
         data: the first bytes of the frame, at most 128.
+        dropped: False for one that was marked or tagged; then `reason` says where
+            it went, and `data` is what goes on.
     """
 
     time: int
@@ -34,6 +36,7 @@ class Event:
     length: int
     slot: int
     data: bytes
+    dropped: bool = True
 
 
 def decode(raw: bytes) -> Event:
@@ -49,6 +52,7 @@ def decode(raw: bytes) -> Event:
         length=int(row["len"]),
         slot=int(row["slot"]),
         data=bytes(row["data"][: int(row["captured"])]),
+        dropped=verdict_of(int(row["reason"])) == "drop",
     )
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Live drops: samples from the ring, decoded and filtered, and what they leave out.
+"""Live drops and marks: samples from the ring, decoded and filtered, and what they leave out.
 
 The datapath writes one sample for each reason, hook, CPU and tick of the kernel's
-clock, and none while the ring is full. So samples say what is dropped, never how
+clock, and none while the ring is full. So samples say what is dropped or marked, never how
 much: `Watch.tally` has the numbers, from the counters.
 """
 
@@ -97,7 +97,7 @@ def _forms(address: Address | None, translator: Translator) -> tuple[Address, ..
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A dropped packet, explained.
+    """A packet that was dropped or marked, explained.
 
     Attributes:
         time: ns since 1970.

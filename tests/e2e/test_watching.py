@@ -251,11 +251,21 @@ def flooding(source: Namespace, target: str) -> Iterator[None]:
         yield
 
 
-def test_marks_are_told_by_limit(lab: Lab, host: Host, limited: tuple[Container, Cgroups]) -> None:
+def test_marks_are_told_by_packet_and_by_limit(
+    lab: Lab, host: Host, limited: tuple[Container, Cgroups]
+) -> None:
     target, own = limited
     with flooding(lab.hosts[1].containers[0].ns, target.address):
         answer = host.ilax.try_("monitor", "--marks", "--duration", "1.5", as_json=True)
-    marks = [m for m in map(json.loads, answer.stdout.splitlines()) if m["kind"] == "marks"]
+    told = list(map(json.loads, answer.stdout.splitlines()))
+    samples = [m for m in told if m["kind"] == "mark"]
+    assert len(samples) > 5
+    for sample in samples:
+        assert sample["endpoint"] == target.address
+        assert sample["reason"] in ("send_meta", "send_peer")
+        # As it goes on: CE in the traffic class.
+        assert bytes.fromhex(sample["data"])[15] >> 4 & 3 == 3
+    marks = [m for m in told if m["kind"] == "marks"]
     assert {mark["cgroup"] for mark in marks} == {f"{own.name}/web"}
     assert sum(mark["marked"] for mark in marks) > 0
 

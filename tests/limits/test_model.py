@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from limits.timed import START, Timed
@@ -53,6 +53,15 @@ def arrivals(draw: st.DrawFn) -> list[tuple[int, int]]:
     max_examples=max(CASES, 1),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@example(  # a parent refuses what this CPU was not yet known to charge
+    tree={
+        1: Rules(0, 64, 0, 0, 0, 1, Action.MARK, (3,)),
+        2: Rules(0, 0, 0, 0, 0, 0, Action.DROP, (3,)),
+        3: Rules(0, 1_280_000, 0, 0, 0, 20_000, Action.DROP, ()),
+    },
+    packets=[(0, 2), (0, 1), (20_000, 1)],
+    frame=60,
 )
 @given(tree=trees(), packets=arrivals(), frame=st.sampled_from((60, 64, 128, 129, 512, 1514)))
 def test_each_fate_is_the_models(

@@ -49,6 +49,7 @@ class Outcome:
         tag: skb->mark and skb->priority.
         received_by: slot of the endpoint that received it, 0 = none.
         sent_by: slot of the port that sent it, 0 = none.
+        noted: a limit marked or tagged it, so it is sampled like a drop.
     """
 
     reason: str
@@ -58,6 +59,7 @@ class Outcome:
     received_by: int = 0
     sent_by: int = 0
     tag: tuple[int, int] = (0, 0)
+    noted: bool = False
 
     @property
     def verdict(self) -> str:
@@ -248,6 +250,7 @@ class _Run:
         chain = self.tables.chain(endpoint.limit)
         if any(limit.says is Police.DROP for limit in chain):
             return self.end("DROP_LIMIT", data, slot=slot)
+        unmarked = data
         if any(limit.says is Police.MARK for limit in chain):
             data = self.congestion_experienced(data)
         tags = [(limit.mark, limit.prio) for limit in chain if limit.says is Police.TAG]
@@ -257,7 +260,8 @@ class _Run:
             handover = _words(TAGGED_MAGIC) + handover[4:] + _words(*tags[0])
 
         outcome = self.arrange(endpoint, data, for_stack)
-        return replace(outcome, handover=handover, tag=tag)
+        noted = bool(tags) or data != unmarked
+        return replace(outcome, handover=handover, tag=tag, noted=noted)
 
     def arrange(self, endpoint: Endpoint, data: bytes, for_stack: str) -> Outcome:
         """The frame as it goes on, by whom."""

@@ -60,12 +60,14 @@ class Queue:
         until: when it will be empty, 1/64 ns.
         kept: time that was paid for packets which a parent refused then.
         known: this CPU has seen the limit before, so it keeps `marking` and `kept`.
+        keeps: it did so when it charged last; else what is given back goes to `until`.
     """
 
     rules: Rules
     until: int = 0
     kept: int = 0
     known: bool = False
+    keeps: bool = False
     marking: bool = False
     passed: int = 0
     marked: int = 0
@@ -80,7 +82,7 @@ class Queue:
         if known and self.kept >= cost:
             self.kept -= cost
             return Fate.MARKED if self.marking else Fate.PASSED
-        self.known = True
+        self.known, self.keeps = True, known
         start = max(self.until, now - rules.burst * NS)
         backlog = start + cost - now - self.kept
         threshold = rules.drop + (rules.small if frame <= SMALL_FRAME else 0)
@@ -95,7 +97,10 @@ class Queue:
 
     def give_back(self, frame: int) -> None:
         """A parent refused what was charged here."""
-        self.kept += self.rules.cost(frame)
+        if self.keeps:
+            self.kept += self.rules.cost(frame)
+        else:
+            self.until -= self.rules.cost(frame)
 
 
 @dataclass

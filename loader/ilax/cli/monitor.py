@@ -95,10 +95,11 @@ def monitor(
 
     The datapath writes a sample of one packet for each reason, hook, CPU and tick
     of the kernel's clock, with its first 128 bytes. How many were dropped, sampled
-    and lost for want of room is said at the end. Packets that limits marked have
-    no samples: they are counted by limit, once a second.
+    and lost for want of room is said at the end. Packets that limits mark or tag are
+    sampled likewise, and counted by limit, once a second.
 
-    With --json each line is one object: kind "start", "drop", "marks" and "summary".
+    With --json each line is one object: kind "start", "drop", "mark" (a packet),
+    "marks" (of a second) and "summary".
 
     \b
     Example:
@@ -121,7 +122,7 @@ def monitor(
         printer = _Printer(context.as_json, details, watch.translator)
         with contextlib.suppress(KeyboardInterrupt):
             printer.start(watch)
-            _follow(watch, printer, save, count, duration, follow_marks)
+            _follow(watch, printer, save, count, duration, follow_marks, marks is not False)
         printer.summary(watch)
         if not instance.is_pinned():
             raise taken_down(instance)
@@ -130,13 +131,9 @@ def monitor(
 def _check_names(reasons: tuple[str, ...], hooks: tuple[str, ...]) -> None:
     from ilax import counters
 
-    drops = {
-        counters.reason_name(number)
-        for number in range(128)
-        if counters.verdict_of(number) == "drop"
-    }
+    known_reasons = {counters.reason_name(number) for number in range(128)}
     for given, known, what in (
-        (reasons, drops, "reason of a drop"),
+        (reasons, known_reasons, "reason"),
         (hooks, set(counters.hook_names().values()), "hook"),
     ):
         for name in given:
@@ -173,6 +170,7 @@ def _follow(
     count: int | None,
     duration: float | None,
     follow_marks: bool,
+    show_marks: bool,
 ) -> None:
     from ilax.marks import Marks
 
@@ -184,6 +182,8 @@ def _follow(
     while end is None or now < end:
         wait = min(t for t in (look, end) if t is not None) - now
         for drop in watch.poll(max(1, min(_POLL_MS, int(wait * 1000)))):
+            if not (drop.event.dropped or show_marks):
+                continue
             save(drop)
             printer.drop(drop)
             if printer.shown == count:
@@ -214,14 +214,14 @@ class _Printer:
             click.echo(f"watching instance {watch.instance.name}, Ctrl-C ends it", err=True)
 
     def drop(self, drop: Drop) -> None:
-        """One dropped packet."""
+        """One packet that was dropped or marked."""
         from ilax.frames import as_dict, lines, one_line
 
         self.shown += 1
         event = drop.event
         if self._json:
             self._object(
-                "drop",
+                "drop" if event.dropped else "mark",
                 time=drop.time / 1e9,
                 hook=event.hook,
                 reason=event.reason,
@@ -232,10 +232,9 @@ class _Printer:
                 data=event.data.hex(),
             )
             return
-        head = (
-            f"{_clock(drop.time)} {click.style(f'{event.reason:23}', fg='red')} "
-            f"{event.hook:14} {drop.device:10}"
-        )
+        reason = event.reason if event.dropped else f"marked {event.reason}"
+        style = click.style(f"{reason:23}", fg="red" if event.dropped else "yellow")
+        head = f"{_clock(drop.time)} {style} {event.hook:14} {drop.device:10}"
         who = "-" if drop.endpoint is None else str(drop.endpoint)
         if not self._details:
             click.echo(f"{head} {who}  {one_line(drop.packet, self._translator)}")
