@@ -13,7 +13,7 @@ import pytest
 
 from ilax import cgroup_attach, endpoints, netlink, pins
 from ilax.address import parse
-from ilax.bpf import Map
+from ilax.bpf import Map, Program
 from ilax.check import KINDS
 from ilax.instance import Instance
 from ilax.limit_book import Book
@@ -55,6 +55,15 @@ def test_the_list_says_all(lab: Lab) -> None:
     assert {row["id"]: row["severity"] for row in rows} == {
         kind.id: kind.severity for kind in KINDS.values()
     }
+
+
+def test_maps_that_are_none(running: Lab) -> None:
+    folder = pins.PinFolder(running.instance)
+    (folder.maps / "ilax_traffic").unlink()
+    with Program.open_pinned(folder.programs / "ilax_uplink_in") as program:
+        program.pin(folder.maps / "ilax_traffic")
+    assert "instance.unreadable" in ids(running)
+    assert "instance.unreadable" in ids(running, "--fix")
 
 
 def test_an_unknown_kind_cannot_be_ignored(lab: Lab) -> None:
@@ -176,12 +185,12 @@ def test_limits_that_serve_nobody(running: Lab, own: Cgroups) -> None:
     with Instance.open(running.instance) as instance, instance.locked():
         book = Book(instance)
         # A program where an endpoint stands for the cgroup; none where it belongs;
-        # other parents; an endpoint that names a slot of nobody.
+        # a parent too many; an endpoint that names a slot of nobody.
         cgroup_attach.attach(instance, book.cgroups.by_id[own.id("c")])
         cgroup_attach.detach(instance, own.id("a"))
         slot = book.slots[own.id("a/b")]
         row = book.rows[slot].copy()
-        row["parents"] = 0
+        row["parents"][1] = book.slots[own.id("c")]
         instance.limits.put(index_key(slot), row)
         endpoint = endpoints.find(instance, parse(sir(5)))
     number = own.id("d")

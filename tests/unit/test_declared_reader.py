@@ -204,7 +204,7 @@ def test_doubts_forbid_nothing() -> None:
     [
         (b"version = 1\nx = = 1\n", 2),
         (b"version = 1\n\xff\n", 2),
-        (b"version = 1\nx = '''\n\n", 3),
+        (b"version = 1\nx = '''\n\n", 2),
         (b"x = " + b"[" * 100_000, 1),
         (b"x = " + b"9" * 10_000, 1),
         (b"x = 1\nx = 2\n", 2),
