@@ -24,7 +24,8 @@ class State:
         chains: slots of the parents, by slot.
         limited: slots of rows that limit something.
         nested: slots with ILAX_LIMIT_NESTED.
-        attached: slot that the living link of each cgroup charges.
+        attached: slot that the link of each living cgroup charges. The kernel ends
+            that of a removed one some time later.
         pins: cgroups with a link, living or not.
         users: slot of each endpoint that names one.
         generations: of all rows, by slot.
@@ -50,7 +51,7 @@ def read(name: str) -> State:
         flag = schema.enum("ilax_limit_flag")["ILAX_LIMIT_NESTED"]
         pins = cgroup_attach.pinned(instance.pins)
         attached = {}
-        for cgroup in pins:
+        for cgroup in pins & living().keys():
             with Link.open_pinned(instance.pins.links / f"cgroup_{cgroup}") as link:
                 if link.info().cgroup == cgroup:
                     attached[cgroup] = cgroup_attach.slot(instance, cgroup)
