@@ -181,7 +181,7 @@ def test_samples_from_before_are_shown_on_request_only(lab: Lab, host: Host) -> 
 
 def test_wrong_names_are_refused(lab: Lab, host: Host) -> None:
     for arguments in (
-        ("--reason", "send_meta"),
+        ("--reason", "drop_nonsense"),
         ("--hook", "nowhere"),
         ("--proto", "300"),
         ("--src", "2001:db8::/129"),
