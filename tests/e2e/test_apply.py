@@ -15,7 +15,7 @@ from lab.wait import until
 
 from .test_crashes import some
 
-KILLS = 7
+KILLS = 5
 SECOND_PREFIX = "2001:db8:5a5a:99::/64"
 
 
@@ -110,7 +110,7 @@ def test_the_first_apply_is_killed(bare: Lab, tmp_path: Path) -> None:
     found = steps(ilax, tmp_path / "log", "apply", "--prune", file)
     whole = _settled(ilax, file)
     ilax("down")
-    for step in some(found, 4):
+    for step in some(found, 3):
         kill_at(ilax, step, "apply", "--prune", file)
         assert _settled(ilax, file) == whole, step
         ilax("down")
