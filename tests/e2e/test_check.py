@@ -218,6 +218,17 @@ def test_foreign_programs_are_named_and_left_alone(bare: Lab, tmp_path: Path) ->
     operator.take_down(bare)
     operator.bring_up(bare, Options(xdp="off", tc="clsact"))
     assert check(host.ilax).ids == {"hook.xdp-foreign", "hook.foreign-before"}
+    # Another program of ours in our filter.
+    hook = lifecycle.uplink_hooks(ns.ifindex(UPLINK))[0]
+    with (
+        ns.entered(),
+        Network() as network,
+        Program.open_pinned(programs(host) / "ilax_uplink_out") as out,
+    ):
+        assert attach.swap_filter(network, hook, out, None, Transaction())
+    found = check(host.ilax)
+    assert found.one("hook.other-program")["object"] == f"filter of {UPLINK} ingress"
+    assert check(host.ilax, "--fix").ids == {"hook.xdp-foreign", "hook.foreign-before"}
     ns.ip("link", "set", "dev", UPLINK, "xdp", "off")
 
 

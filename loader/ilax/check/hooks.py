@@ -28,8 +28,8 @@ TWICE = kind(
     "an `up` was killed between tcx and clsact: packets pass our program twice", Remedy.UP,
 )  # fmt: skip
 OTHER_PROGRAM = kind(
-    "hook.other-program", Severity.ERROR, "our link runs another program than the pinned one",
-    Remedy.UP,
+    "hook.other-program", Severity.ERROR,
+    "our link or filter runs another program than the pinned one", Remedy.UP,
 )  # fmt: skip
 BEFORE = kind(
     "hook.foreign-before", Severity.WARNING,
@@ -109,20 +109,38 @@ _PROGRAMS = {
 def in_links(view: View) -> Iterator[Finding]:
     """Each link runs the program that is pinned."""
     for name, link in view.links.items():
-        kind_of = name if name in _PROGRAMS else name.partition("_")[0]
-        program = _PROGRAMS.get(kind_of, "")
-        number, tag = view.programs.get(program, (0, ""))
-        if not number or link.program_id == number or not (link.ifindex or link.cgroup):
-            continue
-        seen, its_tag = program_words(link.program_id)
-        if its_tag in (tag, ""):
-            continue  # the same code, loaded twice; or it may not be looked at
-        yield OTHER_PROGRAM.found(
-            view.pins.links / name,
-            seen=f"{seen} with tag {its_tag}",
-            expected=f"{program} (number {number}) with tag {tag}",
-            command=restore.command(view),
-        )
+        if link.ifindex or link.cgroup:
+            kind_of = name if name in _PROGRAMS else name.partition("_")[0]
+            pin = view.pins.links / name
+            yield from _other(view, str(pin), _PROGRAMS.get(kind_of, ""), link.program_id)
+
+
+@check(Needs.HOME)
+def in_filters(view: View) -> Iterator[Finding]:
+    """Each filter of ours runs the program that is pinned."""
+    hooks = [(hook, _PROGRAMS[hook.link]) for hook in lifecycle.uplink_hooks(view.uplink_index)]
+    ports = {endpoint.ifindex for endpoint in view.endpoints}
+    hooks += [(endpoints.port_hook(index), _PROGRAMS["port"]) for index in sorted(ports)]
+    for hook, program in hooks:
+        number = attach.filter_program(view.network, hook) if hook.ifindex else None
+        if number:
+            yield from _other(view, f"filter of {words(view, hook)}", program, number)
+
+
+def _other(view: View, where: str, program: str, runs: int) -> Iterator[Finding]:
+    """A finding, if a hook runs another program than the pinned one of a name."""
+    number, tag = view.programs.get(program, (0, ""))
+    if not number or runs == number:
+        return
+    seen, its_tag = program_words(runs)
+    if its_tag in (tag, ""):
+        return  # the same code, loaded twice; or it may not be looked at
+    yield OTHER_PROGRAM.found(
+        where,
+        seen=f"{seen} with tag {its_tag}",
+        expected=f"{program} (number {number}) with tag {tag}",
+        command=restore.command(view),
+    )
 
 
 @check(Needs.HOME)
