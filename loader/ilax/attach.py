@@ -136,10 +136,8 @@ def program_on(network: Network, links: Path, hook: Hook) -> tuple[int, TcMode] 
         info = link.info()
         if info.ifindex == hook.ifindex:
             return info.program_id, TcMode.TCX
-    for item in _filters(network, hook):
-        if _is_ours(item):
-            return _filter_program(item), TcMode.CLSACT
-    return None
+    number = filter_program(network, hook)
+    return None if number is None else (number, TcMode.CLSACT)
 
 
 def xdp_program_on(links: Path, ifindex: int) -> int | None:

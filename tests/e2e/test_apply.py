@@ -7,13 +7,11 @@ from pathlib import Path
 
 from lab import operator
 from lab.cgroups import own_cgroups
-from lab.faults import kill_at, steps
+from lab.faults import kill_at, some, steps
 from lab.ilax import Ilax
 from lab.topology import UPLINK, Container, Host, Lab
 from lab.udp import NumberedStream, assert_unharmed, still_flowing
 from lab.wait import until
-
-from .test_crashes import some
 
 KILLS = 5
 SECOND_PREFIX = "2001:db8:5a5a:99::/64"

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lab import operator, probes
-from lab.faults import Step, kill_at, steps
+from lab.faults import kill_at, some, steps
 from lab.ilax import Ilax
 from lab.topology import Container, Host, Lab
 from lab.traces import Traces, network_state
@@ -17,13 +17,6 @@ NOT_FOUND, CONFLICT = 3, 4
 
 # Made and freed often here, and a million rows take their time.
 SMALL = ("--max-endpoints", "64", "--max-mappings", "1024")
-
-
-def some(found: list[Step], count: int) -> list[Step]:
-    """`count` of many steps, evenly spread, with the first and the last one."""
-    if len(found) <= count:
-        return found
-    return [found[round(i * (len(found) - 1) / (count - 1))] for i in range(count)]
 
 
 def add_again(task: Container) -> None:

@@ -40,6 +40,13 @@ class Step:
         return f"{self.call}-{self.number}"
 
 
+def some(found: list[Step], count: int) -> list[Step]:
+    """`count` of many steps, evenly spread, with the first and the last one."""
+    if len(found) <= count:
+        return found
+    return [found[round(i * (len(found) - 1) / (count - 1))] for i in range(count)]
+
+
 def steps(ilax: Ilax, log: Path, *args: object) -> list[Step]:
     """Run a command to its end and list the steps it took.
 
