@@ -14,16 +14,16 @@
 #define STREAMS 64
 #define HEADER_WORDS 8 /* 64 bytes: all headers */
 #define TIME_SHIFT 6   /* times have 1/64 ns */
-/*
- * Frames that a busy core has delayed by more than this, and by more than the
- * time between two, are not sent at all.
- */
-#define LATEST (1000000ULL << TIME_SHIFT)
 
 struct stream {
 	__u64 words[HEADER_WORDS]; /* the frame's first bytes; zeros follow */
 	__u64 interval;		   /* 1/64 ns from frame to frame; 0 = always */
 	__u64 cut;		   /* bytes less than the longest frame has */
+	/*
+	 * 1/64 ns: what a busy core has delayed by more than this, and by more
+	 * than the time between two frames, is not sent at all.
+	 */
+	__u64 latest;
 };
 
 struct progress {
@@ -61,7 +61,7 @@ struct {
 static __always_inline bool is_due(const struct stream *stream,
 				   struct progress *progress)
 {
-	__u64 now, late, latest = LATEST;
+	__u64 now, late, latest = stream->latest;
 
 	if (!stream->interval)
 		return true;

@@ -26,7 +26,7 @@ from ilax.instance import Instance
 from ilax_perf import objects
 from ilax_perf.flood import Flood, Stream
 from ilax_perf.neighbours import frame_to
-from ilax_perf.programs import Place
+from ilax_perf.programs import URGENT, Place
 from ilax_perf.rows import PERCENT, Rows
 from ilax_perf.sampling import Settings
 from ilax_perf.sites import Site
@@ -157,7 +157,7 @@ def measure(rows: Rows, settings: Settings) -> None:
     groups += [[case] for case in cases if case.limit not in _TOGETHER]
     errors: list[float] = []
     with _limited(cases) as (site, limited), Flood.make() as flood:
-        place = Place(site.router, settings.cpu, urgent=True)
+        place = Place(site.router, settings.cpu, nice=URGENT)
         settings.progress(f"conformance.*: {len(cases) * len(FACTORS)} cells")
         for group, factor in itertools.product(groups, FACTORS):
             found = _group(group, factor, limited, flood, site, place)

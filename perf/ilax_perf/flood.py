@@ -19,7 +19,7 @@ _MOST_STREAMS = 64
 # Times of the program have 1/64 ns.
 _TICKS = 64_000_000_000
 
-_STREAM = struct.Struct(f"={_HEADER}sQQ")
+_STREAM = struct.Struct(f"={_HEADER}sQQQ")
 _PROGRESS = struct.Struct("=QQQ")
 _TURN = struct.Struct("=II")
 
@@ -31,10 +31,13 @@ class Stream:
     Attributes:
         frame: all of it, with zeros after the first 64 bytes.
         rate: frames in a second, or None for as many as the core can send.
+        latest: seconds. What the core is late with is made up for at once, as fast
+            as it can, but for no more than this: a wire does not do that at all.
     """
 
     frame: bytes
     rate: float | None
+    latest: float = 1e-3
 
 
 class Flood:
@@ -79,7 +82,8 @@ class Flood:
         longest = max((len(stream.frame) for stream in streams), default=_HEADER)
         for number, stream in enumerate(streams):
             interval = round(_TICKS / stream.rate) if stream.rate else 0
-            row = _STREAM.pack(stream.frame[:_HEADER], interval, longest - len(stream.frame))
+            cut, latest = longest - len(stream.frame), round(_TICKS * stream.latest)
+            row = _STREAM.pack(stream.frame[:_HEADER], interval, cut, latest)
             self._streams.update(index_key(number), row)
             self._progress.update(index_key(number), bytes(_PROGRESS.size))
         self._turn.update(objects.ONLY, _TURN.pack(0, len(streams)))

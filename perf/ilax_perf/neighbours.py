@@ -4,16 +4,16 @@
     client -- host 2 -- router (generator) -- uplink, host 1 -+- victim
                                                               +- flooded containers
 
-The router hands what host 2 sends to the receiving core, as a card's interrupt
-does; from there on that core does everything: it generates and receives the flood,
-receives the requests, and runs the servers.
+One core of host 1 receives everything and runs the servers; the client has another
+one. How the receiving core gets what others send: by interrupt, or by a thread.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Self
@@ -24,7 +24,7 @@ from ilax_perf.programs import Place
 from ilax_perf.sites import REMOTE_SENDER
 from lab.capture import mac_of
 from lab.cgroups import own_cgroups
-from lab.netns import run
+from lab.netns import Namespace, run
 from lab.operator import Options, add_arguments, up_arguments
 from lab.packets import udp_frame
 from lab.topology import UPLINK, Container, Host, Lab, Plan
@@ -34,6 +34,9 @@ SERVER_PORT = 7000
 SINK_PORT = 4242
 
 _HEADERS = 62
+
+# Real-time priority of the thread that receives.
+_RECEIVER = 1
 
 
 class Neighbours:
@@ -70,14 +73,36 @@ class Neighbours:
             # its other end learns that when GRO changes while the device is up.
             for state in ("off", "on"):
                 self.host.ns.run("ethtool", "-K", UPLINK, "gro", state)
-            self._interrupt(self.far.router_port)
             yield self
 
-    def _interrupt(self, device: str) -> None:
-        # `ip netns exec` and not nsenter: it shows the namespace's own /sys.
+    def receive_by_interrupt(self) -> None:
+        """The router hands what host 2 sends to the receiving core, as a card does."""
+        self._interrupt(self.far.router_port, self._cpu)
+
+    def receive_by_thread(self) -> None:
+        """A kernel thread on the receiving core empties the uplink (threaded NAPI).
+
+        So whoever sends from wherever finds the 256 places of a veth as the ring of a
+        card: what finds them taken is lost. The thread goes before all processes but
+        the servers, as an interrupt does. Answers are received on the other core.
+
+        What changes the uplink's queues has to be done before.
+        """
+        before = _napi_threads()
+        _write(self.host.ns, f"/sys/class/net/{UPLINK}/threaded", "1")
+        (thread,) = _napi_threads() - before
+        os.sched_setaffinity(thread, {self._cpu})
+        os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(_RECEIVER))
+        # A veth that leaves segments to its other end gives single packets to the
+        # stack of its own core, past the ring, unless that end has an XDP program.
+        self.lab.router.run("ethtool", "-K", self.host.router_port, "tso", "off")
+        self._interrupt(self.host.router_port, self.other_cpu)
+        # Waking a core that sleeps takes longer than the way of a packet.
+        self._stack.enter_context(programs.awake(Place(self.host.ns, self._cpu)))
+
+    def _interrupt(self, device: str, cpu: int) -> None:
         path = f"/sys/class/net/{device}/queues/rx-0/rps_cpus"
-        mask = f"{1 << self._cpu:x}"
-        run("ip", "netns", "exec", self.lab.router.name, "sh", "-c", f"echo {mask} >{path}")
+        _write(self.lab.router, path, f"{1 << cpu:x}")
 
     def connect_plainly(self) -> None:
         """Connect all by ordinary routes."""
@@ -111,7 +136,7 @@ class Neighbours:
     def serve(self) -> None:
         """The victim answers requests by UDP and TCP, as long as this lasts."""
         for kind in ("udp", "tcp"):
-            place = Place(self.victim.ns, self._cpu)
+            place = Place(self.victim.ns, self._cpu, real_time=_RECEIVER + 1)
             self._stack.enter_context(programs.server(place, kind, SERVER_PORT))
 
     def read(self, container: Container, folder: Path | None = None) -> None:
@@ -119,20 +144,30 @@ class Neighbours:
         place = Place(container.ns, self._cpu, cgroup=folder)
         self._stack.enter_context(programs.sink(place, SINK_PORT))
 
-    def ask(self, kind: str, seconds: float, rate: int | None = None) -> programs.Answers:
-        """Send requests to the victim from another core, and say how it went."""
-        place = Place(self.client.ns, self.other_cpu, urgent=True)
-        return programs.ask(place, kind, self.victim.address, SERVER_PORT, seconds, rate)
+    def asking(
+        self, kind: str, seconds: float, rate: int
+    ) -> AbstractContextManager[Callable[[], programs.Answers]]:
+        """A client of the victim, as `programs.client` has it, on the other core."""
+        place = Place(self.client.ns, self.other_cpu, real_time=1)
+        address = self.victim.address
+        questions = programs.Questions(kind, address, SERVER_PORT, seconds, rate, sleeps=True)
+        return programs.client(place, questions)
 
     @property
     def other_cpu(self) -> int:
         """The core of what is not on the receiving one."""
         return 0 if self._cpu else 1
 
-    @property
-    def generator(self) -> Place:
-        """Where the flood comes from: the receiving core, whenever it has time."""
-        return Place(self.lab.router, self._cpu, patient=True)
+    def generator(self, *, waits: bool) -> Place:
+        """Where the flood comes from.
+
+        Args:
+            waits: from the receiving core, whenever that has time, so that nothing
+                is lost; else from the other one, whatever becomes of it.
+        """
+        if waits:
+            return Place(self.lab.router, self._cpu, patient=True)
+        return Place(self.lab.router, self.other_cpu, nice=programs.URGENT)
 
     @property
     def device(self) -> str:
@@ -148,6 +183,21 @@ class Neighbours:
         if not self._ilax:
             return container.sir
         return IPv6Address(self.host.ilax.wire(container.address))
+
+
+def _napi_threads() -> set[int]:
+    """Kernel threads that receive for a device, of all namespaces."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            if path.read_text().startswith("napi/"):
+                found.add(int(path.parent.name))
+    return found
+
+
+def _write(ns: Namespace, path: str, text: str) -> None:
+    # `ip netns exec` and not nsenter: it shows the namespace's own /sys.
+    run("ip", "netns", "exec", ns.name, "sh", "-c", f"echo {text} >{path}")
 
 
 def frame_to(lab: Lab, host: Host, destination: IPv6Address, length: int) -> bytes:

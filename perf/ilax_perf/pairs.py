@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ilax_perf import availability, overlays
 from ilax_perf.plain import attach, route_plainly
-from ilax_perf.programs import Place
+from ilax_perf.programs import URGENT, Place
 from ilax_perf.sampling import Settings
 from lab.operator import Options, bring_up
 from lab.topology import Lab, Plan
@@ -104,8 +104,8 @@ def built(tag: str, ways: Sequence[str], cpu: int) -> Iterator[dict[str, Pair]]:
             connect(lab, way)
             client, server = lab.containers
             pairs[way] = Pair(
-                Place(client.ns, min(os.sched_getaffinity(0) - {cpu}), urgent=True),
-                Place(server.ns, cpu, urgent=True),
+                Place(client.ns, min(os.sched_getaffinity(0) - {cpu}), nice=URGENT),
+                Place(server.ns, cpu, nice=URGENT),
                 server.address,
             )
         yield pairs

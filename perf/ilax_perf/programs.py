@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +23,9 @@ from lab.wait import until
 # A program that nobody ends does so itself, seconds after its start.
 LONGEST = 900
 
+# Before all ordinary processes.
+URGENT = -20
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -31,25 +34,36 @@ class Place:
     Attributes:
         ns: its network namespace.
         cpu: its core.
-        urgent: before all others; else `patient` counts.
+        real_time: its priority (SCHED_FIFO), 1 to 99; 0 is an ordinary process.
+        nice: of an ordinary one; URGENT is the first.
         patient: only when nobody else wants the core.
         cgroup: its cgroup, or None for that of this process.
     """
 
     ns: Namespace
     cpu: int
-    urgent: bool = False
+    real_time: int = 0
+    nice: int = 0
     patient: bool = False
     cgroup: Path | None = None
 
     def prefix(self) -> list[str]:
         """The start of a command line that runs here."""
         words = [*self.ns.prefix(), "taskset", "--cpu-list", str(self.cpu)]
-        if self.urgent:
-            words += ["nice", "--adjustment=-20"]
-        elif self.patient:
-            words += ["chrt", "--idle", "0"]
-        return words
+        if self.patient:
+            return [*words, "chrt", "--idle", "0"]
+        if self.real_time:
+            return [*words, "chrt", "--fifo", str(self.real_time)]
+        return [*words, "nice", f"--adjustment={self.nice}"]
+
+    def favour(self, pid: int) -> None:
+        """Let `nice` and `patient` count against all others, too.
+
+        Where the kernel groups processes by session (sched_autogroup_enabled), it
+        shares the core between the sessions first, and all are equal.
+        """
+        with contextlib.suppress(FileNotFoundError):  # a kernel without such groups
+            Path(f"/proc/{pid}/autogroup").write_text("19" if self.patient else str(self.nice))
 
 
 class Running:
@@ -61,7 +75,7 @@ class Running:
     @classmethod
     @contextlib.contextmanager
     def start(
-        cls, place: Place, argv: Sequence[str], *, keep: Sequence[int] = ()
+        cls, place: Place, argv: Sequence[str], *, keep: Sequence[int] = (), told: bool = False
     ) -> Iterator[Self]:
         """Start it; it is ended with the context, unless it has ended before.
 
@@ -69,17 +83,19 @@ class Running:
             place: where.
             argv: program and arguments.
             keep: descriptors that it gets, too.
+            told: it reads what `tell` says.
         """
         process = subprocess.Popen(
             [*place.prefix(), *argv],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if told else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            process_group=0,
+            start_new_session=True,
             pass_fds=keep,
         )
         try:
+            place.favour(process.pid)
             if place.cgroup is not None:
                 (place.cgroup / "cgroup.procs").write_text(f"{process.pid}\n")
             yield cls(process)
@@ -97,6 +113,24 @@ class Running:
         text, _ = self._process.communicate(timeout=timeout)
         self._check(text)
         return text
+
+    def wait_for(self, line: str) -> None:
+        """Wait until it says a line, the first of its output.
+
+        Raises:
+            CommandError: it says something else.
+        """
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline()
+        if said.rstrip() != line:
+            text, _ = self._process.communicate()
+            raise CommandError(self._done(said + text))
+
+    def tell(self, line: str) -> None:
+        """Say a line to it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
 
     def still_runs(self) -> None:
         """Raise CommandError if it has ended."""
@@ -144,7 +178,7 @@ def acceptor(place: Place, port: int) -> Iterator[None]:
 @contextlib.contextmanager
 def awake(place: Place) -> Iterator[None]:
     """The core does not sleep while it has nothing to do, as long as the context lasts."""
-    idle = replace(place, urgent=False, patient=True)
+    idle = replace(place, real_time=0, nice=0, patient=True)
     with Running.start(idle, [path("awake"), str(LONGEST)]):
         yield
 
@@ -177,24 +211,43 @@ class Answers:
     max: float
 
 
-def ask(
-    place: Place, kind: str, address: str, port: int, seconds: float, rate: int | None = None
-) -> Answers:
-    """Send requests for some seconds.
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What a client asks.
 
-    Args:
-        place: where the client runs.
+    Attributes:
         kind: "udp" or "tcp".
         address: of the server.
         port: of the server.
         seconds: how long.
-        rate: requests in a second (open loop); None = one after the other.
+        rate: requests in a second (open loop); 0 = one after the other.
+        sleeps: it leaves the core to others while it waits, and its own wake-ups
+            are in the times; else it looks all the time.
     """
-    words = [path("ask"), kind, address, str(port), f"{seconds:g}"]
-    words += [str(rate)] if rate else []
-    with Running.start(place, words) as running:
-        answer: dict[str, Any] = json.loads(running.output(seconds + 15))
-    return Answers(**answer)
+
+    kind: str
+    address: str
+    port: int
+    seconds: float
+    rate: int = 0
+    sleeps: bool = False
+
+
+@contextlib.contextmanager
+def client(place: Place, questions: Questions) -> Iterator[Callable[[], Answers]]:
+    """A client that was answered once. To call it is to let it ask, once."""
+    words = [path("ask"), questions.kind, questions.address, str(questions.port)]
+    words += [f"{questions.seconds:g}", str(questions.rate)]
+    words += ["sleep" if questions.sleeps else "look"]
+    with Running.start(place, words, told=True) as running:
+        running.wait_for("connected")
+
+        def ask() -> Answers:
+            running.tell("start")
+            answer: dict[str, Any] = json.loads(running.output(questions.seconds + 15))
+            return Answers(**answer)
+
+        yield ask
 
 
 def _wait_bound(ns: Namespace, kind: str, port: int, running: Running) -> None:

@@ -62,7 +62,9 @@ def _ask(kind: str, way: str, pair: pairs.Pair) -> Answers:
     Raises:
         RuntimeError: a request was lost, which would count as a very slow one.
     """
-    answers = programs.ask(pair.client, kind, pair.address, _PORT, _SECONDS)
+    questions = programs.Questions(kind, pair.address, _PORT, _SECONDS)
+    with programs.client(pair.client, questions) as ask:
+        answers = ask()
     if answers.answered != answers.sent:
         raise RuntimeError(f"rr_*: {way}: {answers.sent - answers.answered} requests were lost")
     return answers

@@ -111,8 +111,10 @@ def _sites(stack: ExitStack, settings: Settings) -> dict[str, tuple[Neighbours, 
     ours = stack.enter_context(Neighbours.make(f"{_TAG}i", settings.cpu))
     folder = ours.cgroup("limited")
     ours.connect("native", [folder])
+    ours.receive_by_interrupt()
     plain = stack.enter_context(Neighbours.make(f"{_TAG}p", settings.cpu))
     plain.connect_plainly()
+    plain.receive_by_interrupt()
     program = stack.enter_context(objects.own("peers")).programs["perf_pass"]
     with plain.host.ns.entered():
         stack.enter_context(Link.xdp(program, plain.host.ns.ifindex(UPLINK)))

@@ -2,17 +2,24 @@
 /*
  * The victim's client: sends requests, and says how long the answers took.
  *
- *     ask udp|tcp ADDRESS PORT SECONDS [RATE]
+ *     ask udp|tcp ADDRESS PORT SECONDS RATE look|sleep
  *
- * Without a rate the next request follows the answer (closed loop). With one,
+ * When it has been answered once it says "connected" and waits for a line: so
+ * nothing has to be set up any more when the flood begins.
+ *
+ * At the rate 0 the next request follows the answer (closed loop). At another,
  * requests leave at fixed times whether or not earlier ones were answered (open
  * loop), and each time counts from when its request should have left: so a
  * stall counts for all requests that it delays, not only for one.
  *
- * It waits by looking, not by sleeping, so its own wake-up is not in the times.
+ * By "look" it waits by looking, so its own wake-up is not in the times. By
+ * "sleep" it leaves the core to others, and it is.
  * A request without an answer counts as GIVE_UP.
  */
+#define _GNU_SOURCE /* ppoll */
 #include <netinet/in.h>
+#include <poll.h>
+#include <stdbool.h>
 
 #include "common.h"
 
@@ -22,6 +29,7 @@
 struct run {
 	int fd;
 	int kind;
+	bool sleeps;
 	uint32_t *took; /* ns by number of the request; 0 = no answer yet */
 	uint64_t *due;	/* when it left, or should have */
 	uint32_t sent;
@@ -107,6 +115,19 @@ static void receive(struct run *run)
 	}
 }
 
+/* Take answers until a time at the latest, or until there were some. */
+static void wait_for_answers(struct run *run, uint64_t end)
+{
+	struct pollfd socket = { .fd = run->fd, .events = POLLIN };
+	uint64_t now = now_ns(), left = end > now ? end - now : 0;
+	struct timespec wait = { .tv_sec = (time_t)(left / 1000000000),
+				 .tv_nsec = (long)(left % 1000000000) };
+
+	if (run->sleeps && ppoll(&socket, 1, &wait, NULL) <= 0)
+		return;
+	receive(run);
+}
+
 static void closed_loop(struct run *run, uint64_t end)
 {
 	uint32_t last;
@@ -116,7 +137,7 @@ static void closed_loop(struct run *run, uint64_t end)
 		last = run->sent;
 		send_request(run, now);
 		while (!run->took[last] && now_ns() - now < GIVE_UP)
-			receive(run);
+			wait_for_answers(run, now + GIVE_UP);
 	}
 }
 
@@ -125,7 +146,7 @@ static void open_loop(struct run *run, uint64_t end, double rate)
 	uint64_t interval = (uint64_t)(1e9 / rate), due = now_ns();
 
 	while (due < end && run->sent < MOST) {
-		receive(run);
+		wait_for_answers(run, due);
 		if (now_ns() < due)
 			continue;
 		send_request(run, due);
@@ -133,7 +154,7 @@ static void open_loop(struct run *run, uint64_t end, double rate)
 	}
 	end = now_ns() + GIVE_UP;
 	while (run->answered < run->sent && now_ns() < end)
-		receive(run);
+		wait_for_answers(run, end);
 }
 
 static int compare(const void *a, const void *b)
@@ -143,9 +164,12 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double microseconds(const struct run *run, double share)
+/* The time that so many of 1000 requests kept (nearest rank): of few, the worst. */
+static double microseconds(const struct run *run, uint64_t permille)
 {
-	return run->took[(uint32_t)(share * (run->sent - 1))] / 1e3;
+	uint64_t rank = (permille * run->sent + 999) / 1000;
+
+	return run->took[rank - 1] / 1e3;
 }
 
 static void report(struct run *run, double seconds)
@@ -160,31 +184,73 @@ static void report(struct run *run, double seconds)
 	qsort(run->took, run->sent, sizeof(*run->took), compare);
 	printf("{\"sent\": %u, \"answered\": %u, \"seconds\": %.6f, "
 	       "\"p50\": %.2f, \"p99\": %.2f, \"p999\": %.2f, \"max\": %.2f}\n",
-	       run->sent, run->answered, seconds, microseconds(run, 0.5),
-	       microseconds(run, 0.99), microseconds(run, 0.999),
-	       microseconds(run, 1));
+	       run->sent, run->answered, seconds, microseconds(run, 500),
+	       microseconds(run, 990), microseconds(run, 999),
+	       microseconds(run, 1000));
+}
+
+static void greet(const struct run *run)
+{
+	struct pollfd socket = { .fd = run->fd, .events = POLLIN };
+	char message[MESSAGE];
+	int tries = 0;
+
+	/* No request has this number, so a late answer is none. */
+	memset(message, 0xff, sizeof(message));
+	do {
+		if ((!tries || run->kind == SOCK_DGRAM) &&
+		    send(run->fd, message, MESSAGE, MSG_NOSIGNAL) != MESSAGE)
+			err(1, "send");
+		if (++tries > 50)
+			errx(1, "nobody answers");
+	} while (poll(&socket, 1, 100) <= 0);
+	if (recv(run->fd, message, MESSAGE, MSG_WAITALL) != MESSAGE)
+		err(1, "the first answer");
+}
+
+static void wait_for_start(void)
+{
+	char line[8];
+
+	printf("connected\n");
+	fflush(stdout);
+	if (!fgets(line, sizeof(line), stdin))
+		errx(1, "nobody said when to start");
+}
+
+static bool sleeps(const char *how)
+{
+	if (!strcmp(how, "sleep"))
+		return true;
+	if (!strcmp(how, "look"))
+		return false;
+	errx(2, "neither look nor sleep: %s", how);
 }
 
 int main(int argc, char **argv)
 {
 	struct run run = { .kind = 0 };
+	double seconds, rate;
 	uint64_t start;
-	double seconds;
 
-	if (argc != 5 && argc != 6)
-		errx(2, "usage: ask udp|tcp ADDRESS PORT SECONDS [RATE]");
+	if (argc != 7)
+		errx(2,
+		     "usage: ask udp|tcp ADDRESS PORT SECONDS RATE look|sleep");
 	seconds = number(argv[4]);
+	rate = number(argv[5]);
 	end_after((unsigned int)seconds + 10);
 	run.kind = kind_of(argv[1]);
+	run.sleeps = sleeps(argv[6]);
 	run.took = calloc(MOST, sizeof(*run.took));
 	run.due = calloc(MOST, sizeof(*run.due));
 	if (!run.took || !run.due)
 		errx(1, "no memory");
 	run.fd = connected(run.kind, argv[2], argv[3]);
+	greet(&run);
+	wait_for_start();
 	start = now_ns();
-	if (argc == 6)
-		open_loop(&run, start + (uint64_t)(seconds * 1e9),
-			  number(argv[5]));
+	if (rate > 0)
+		open_loop(&run, start + (uint64_t)(seconds * 1e9), rate);
 	else
 		closed_loop(&run, start + (uint64_t)(seconds * 1e9));
 	report(&run, (double)(now_ns() - start) / 1e9);
