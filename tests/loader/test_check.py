@@ -57,13 +57,29 @@ def test_the_list_says_all(lab: Lab) -> None:
     }
 
 
-def test_maps_that_are_none(running: Lab) -> None:
+def test_a_map_that_is_none(running: Lab) -> None:
     folder = pins.PinFolder(running.instance)
     (folder.maps / "ilax_traffic").unlink()
     with Program.open_pinned(folder.programs / "ilax_uplink_in") as program:
         program.pin(folder.maps / "ilax_traffic")
-    assert "instance.unreadable" in ids(running)
-    assert "instance.unreadable" in ids(running, "--fix")
+    (found,) = check(running, "--fix")
+    assert found["id"] == "instance.incomplete"
+    assert f"no map is pinned at {folder.maps / 'ilax_traffic'}, but a program" in found["seen"]
+    assert running.ilax("down").exit_code == 0
+    assert running.up().exit_code == 0
+    assert check(running) == []
+
+
+def test_maps_that_may_not_be_opened(running: Lab) -> None:
+    folder = pins.PinFolder(running.instance)
+    for path in (folder.root, folder.base, folder.version, folder.maps):
+        path.chmod(0o755)
+    try:
+        os.seteuid(65534)
+        assert "instance.unreadable" in ids(running)
+    finally:
+        os.seteuid(0)
+        folder.root.chmod(0o700)
 
 
 def test_an_unknown_kind_cannot_be_ignored(lab: Lab) -> None:
