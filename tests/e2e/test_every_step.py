@@ -28,6 +28,7 @@ from lab.intruder import Intruder, intruder
 from lab.operator import Options
 from lab.topology import UPLINK, Container, Host, Lab, Plan
 from lab.traces import Traces, network_state
+from lab.wait import until
 
 ALL = os.environ.get("ILAX_STEPS") == "all"
 SAMPLE = 4  # steps of each command
@@ -276,6 +277,18 @@ CASES = {
     "host-del": Case(with_own, lambda w: ["endpoint", "del", w.own]),
     "down": Case(with_all, lambda _: ["down"], anew=True),
 }
+
+
+def test_what_passes_unchecked_would_be_noticed(world: World) -> None:
+    whole(world)
+    for pin in (world.host.ilax.pins / "v1/links").glob("port_*"):
+        pin.unlink()
+    kinds = {"foreign source", "locator"}
+    until(lambda: all(kinds <= set(one.arrived) for one in world.intruders), "both kinds")
+    assert check(world.host.ilax, "--fix").findings == []
+    nothing(world)
+    for one in world.intruders:
+        one.forget()
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -10,17 +10,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lab.topology import Container
+from lab.wait import until
 
-_PORT = 7999
-_IPV6_TRANSPARENT, _SO_REUSEPORT = 75, 15
+_IPV6_TRANSPARENT = 75
 _PAUSE = 0.01
+_LAST = b"last"
 
 
 @dataclass
 class Intruder:
     """What has arrived at the victim, by kind; should stay empty."""
 
+    victim: Container
     arrived: list[str] = field(default_factory=list)
+    port: int = 0
+
+    def forget(self) -> None:
+        """Begin anew, when nothing is on its way any more."""
+        with self.victim.ns.entered(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as mouth:
+            mouth.sendto(_LAST, ("::1", self.port))
+        until(lambda: _LAST.decode() in self.arrived, "the last packet")
+        self.arrived.clear()
 
 
 @contextlib.contextmanager
@@ -31,12 +41,12 @@ def intruder(task: Container, victim: Container, foreign: str, wire: str) -> Ite
         foreign: a source address that is not the task's.
         wire: address of the victim on the wire.
     """
-    found = Intruder()
+    found = Intruder(victim)
     over = threading.Event()
     with victim.ns.entered():
         ears = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-        ears.setsockopt(socket.SOL_SOCKET, _SO_REUSEPORT, 1)
-    ears.bind(("::", _PORT))
+        ears.bind(("::", 0))
+    found.port = ears.getsockname()[1]
     ears.settimeout(0.1)
     with task.ns.entered():
         mouths = [socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) for _ in range(2)]
@@ -49,7 +59,7 @@ def intruder(task: Container, victim: Container, foreign: str, wire: str) -> Ite
             for mouth, (what, where) in zip(mouths, kinds, strict=True):
                 # As long as the task is not connected, there is no way.
                 with contextlib.suppress(OSError):
-                    mouth.sendto(what, (where, _PORT))
+                    mouth.sendto(what, (where, found.port))
 
     def listen() -> None:
         while not over.is_set():
