@@ -38,9 +38,9 @@ lock: ## pin requirements/*.in anew; UPGRADE=1 takes newer versions
 test: setup ## all tests (root); ARGS="-k name" chooses
 	@$(VENV)/python -m pytest $(ARGS)
 
-test-nightly: setup ## property tests with 100000 cases each (root)
-	@ILAX_CASES=100000 $(VENV)/python -m pytest -o faulthandler_timeout=7200 \
-		tests/datapath/test_properties.py $(ARGS)
+test-nightly: setup ## 100000 cases of each property; killed at every step (root)
+	@ILAX_CASES=100000 ILAX_STEPS=all $(VENV)/python -m pytest -o faulthandler_timeout=7200 \
+		tests/datapath/test_properties.py tests/e2e/test_every_step.py $(ARGS)
 
 demo: setup ## three hosts in network namespaces, a task moves; build/demo.json (root)
 	@$(VENV)/python demo/run.py

@@ -18,7 +18,7 @@ packages=(
 	# lint
 	clang-format-19 shellcheck
 	# tests and demo: network namespaces, traffic, captures
-	bpftool ethtool iperf3 iproute2 iputils-ping libcap2-bin procps strace systemd tcpdump traceroute util-linux
+	bpftool ethtool iperf3 iproute2 iputils-ping libcap2-bin procps systemd tcpdump traceroute util-linux
 	# benchmarks: some of the peers
 	iptables nftables
 )

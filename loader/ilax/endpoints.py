@@ -258,11 +258,13 @@ def remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
     What is gone already is fine, so a half-removed endpoint can be removed
     again.
     """
+    host = endpoint.delivery == "host"
+    if host and endpoint.owns_link:
+        # By its row only the address is known to be ours.
+        network.delete_address(LOOPBACK, str(endpoint.sir), 128)
     instance.endpoints.delete(endpoint.wire.packed)
     mappings.delete_local(instance, endpoint.sir, endpoint.wire)
-    if endpoint.delivery == "host":
-        if endpoint.owns_link:
-            network.delete_address(LOOPBACK, str(endpoint.sir), 128)
+    if host:
         return
     device = network.interface_by_index(endpoint.ifindex)
     if device is not None and (

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from ilax import address, prefix_rows, schema
 from ilax.address import Address, Prefix
 from ilax.errors import ConflictError, UsageError
-from ilax.prefix_rows import Row
+from ilax.prefix_rows import Row, Write
 from ilax.tables import index_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ilax.instance import Instance
 
 
@@ -135,11 +137,26 @@ def read_rows(instance: Instance) -> list[Row]:
 
 def write_rows(instance: Instance, rows: list[Row]) -> None:
     """`write`, from rows that `read_rows` gave, up to their end."""
-    for index, row in prefix_rows.writes(read_rows(instance), rows):
+    write_steps(instance, prefix_rows.writes(read_rows(instance), rows))
+
+
+def write_steps(instance: Instance, steps: Iterable[Write]) -> None:
+    """The single writes of `prefix_rows.writes`."""
+    for index, row in steps:
         packed = instance.prefixes.new()[0]
         for name in Row.names():
             packed[name] = getattr(row, name)
         instance.prefixes.put(index_key(index), packed)
+
+
+def is_whole(instance: Instance) -> bool:
+    """Whether the table is one, and not what a killed `up` has left of two."""
+    return prefix_rows.is_whole(read_rows(instance))
+
+
+def complete(instance: Instance) -> None:
+    """Finish what a killed `up` has begun to write, or forget it if it never counted."""
+    write_rows(instance, prefix_rows.meant(read_rows(instance)))
 
 
 def _as_rows(fabric: Fabric) -> list[Row]:
@@ -162,7 +179,7 @@ def _as_rows(fabric: Fabric) -> list[Row]:
 
 
 def read(instance: Instance) -> Fabric:
-    """The fabric that the maps describe.
+    """The fabric that the maps describe; after a killed `up`, what it was about to make.
 
     Raises:
         ConflictError: the table is empty.
@@ -171,9 +188,9 @@ def read(instance: Instance) -> Fabric:
     flags = schema.enum("ilax_prefix_flag")
     found: dict[str, list[Prefix]] = {name: [] for name in kinds.values()}
     common = 0
-    for row in prefix_rows.until_end(read_rows(instance)):
+    for row in prefix_rows.meant(read_rows(instance)):
         kind = kinds.get(row.kind)
-        if kind is None or row.is_off:
+        if kind is None:
             continue  # of a newer minor, which may append kinds
         common = row.flags
         found[kind].append(Prefix(row.prefix, row.mask.bit_count()))

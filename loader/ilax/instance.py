@@ -138,13 +138,18 @@ class Instance(Closing):
         """Keep other loaders away from set-up while several rows change together.
 
         Raises:
-            ConflictError: the instance was taken down since it was opened.
+            ConflictError: the instance was taken down since it was opened, or half of it.
         """
         with self.pins.lock():
             if not self.is_pinned():
                 raise ConflictError(
                     f"instance {self.name} was taken down meanwhile; nothing was changed",
                     hint="try again",
+                )
+            if self.pins.doomed.is_dir():
+                raise ConflictError(
+                    f"a `down` of instance {self.name} was interrupted; nothing was changed",
+                    hint="`ilax down` ends it; `ilax up` keeps what is left",
                 )
             yield
 

@@ -144,9 +144,10 @@ def up(instance: str, options: UpOptions) -> UpResult:
         )
         cgroup = cgroup_attach.PROGRAM
         cgroup_attach.swap(pins, programs[cgroup], change, previous[cgroup])
-        program_set.install(pins, programs, change)
         if options.host_address is not None:
             endpoints.put_host(network, opened, options.host_address, change)
+        # Last: as long as none are pinned, a first `up` is not finished.
+        program_set.install(pins, programs, change)
         if before is not None:
             change.on_success(_leave, network, before, ways, neighbours)
         if older is not None:
@@ -196,6 +197,8 @@ def _take_down(opened: Instance, *, force: bool) -> None:
         opened.require_own_netns("take it down")
     if not at_home or row is None:
         return
+    # Whoever finds half of it knows that nothing is to be mended.
+    opened.pins.doomed.mkdir(mode=0o700, exist_ok=True)
     uplink = int(row["uplink_ifindex"])
     neighbours = others.at_work(opened.name)
     shared = any(other.uplink == uplink for other in neighbours)

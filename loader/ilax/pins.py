@@ -5,6 +5,7 @@
                                         /programs/<program>
                                         /previous/<program>
                                         /links/<link>
+                                        /down           while it is taken down
 
 The folder of maps appears by one rename, complete, so a crash leaves either no
 instance or a whole one.
@@ -48,6 +49,7 @@ class PinFolder:
         self.previous = self.version / "previous"
         self.dropped = self.version / "previous_old"
         self.links = self.version / "links"
+        self.doomed = self.version / "down"
 
     @property
     def _sets(self) -> tuple[Path, ...]:
@@ -60,9 +62,10 @@ class PinFolder:
         return sorted(p.name for p in self.base.iterdir() if p != self.version)
 
     def create(self) -> None:
-        """Make the folders, readable by their owner only."""
+        """Make the folders, readable by their owner only; a `down` that was begun is off."""
         for folder in (self.root, self.base, self.version, self.programs, self.links):
             folder.mkdir(mode=0o700, exist_ok=True)
+        remove_folder(self.doomed)
 
     def remove(self) -> None:
         """Remove everything of this instance and version; links let go first.
@@ -76,7 +79,7 @@ class PinFolder:
         if self.maps.is_dir():
             self.maps.rename(self.maps_new)
             remove_folder(self.maps_new)
-        for folder in (self.version, self.base):
+        for folder in (self.doomed, self.version, self.base):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 

@@ -82,7 +82,7 @@ def test_an_apply_is_killed_under_load(bare: Lab, tmp_path: Path) -> None:
         _write(far, bare, other, *map(_endpoint, other.containers), everywhere)
         other.ilax("apply", far)
         first = _settled(ilax, before)
-        found = steps(ilax, tmp_path / "log", "apply", "--prune", after)
+        found = steps(ilax, "apply", "--prune", after)
         last = _settled(ilax, after)
         assert _settled(ilax, before) == first
         assert len(found) > 40
@@ -105,7 +105,7 @@ def test_the_first_apply_is_killed(bare: Lab, tmp_path: Path) -> None:
     host = bare.hosts[0]
     ilax, file = host.ilax, tmp_path / "host.toml"
     _write(file, bare, host, *map(_endpoint, host.containers))
-    found = steps(ilax, tmp_path / "log", "apply", "--prune", file)
+    found = steps(ilax, "apply", "--prune", file)
     whole = _settled(ilax, file)
     ilax("down")
     for step in some(found, 3):

@@ -30,13 +30,13 @@ def add_again(task: Container) -> None:
         assert done.returncode == 0, done
 
 
-def test_endpoint_add_is_killed(pair: Lab, tmp_path: Path) -> None:
+def test_endpoint_add_is_killed(pair: Lab) -> None:
     task, neighbour, peer = pair.containers[:3]
     ilax = task.host.ilax
     ilax("endpoint", "del", task.address)
     before = network_state(task.host.ns), network_state(task.ns)
     rows = ilax("mapping", "export", "-", "--format", "csv")
-    found = steps(ilax, tmp_path / "log", *operator.add_arguments(task))
+    found = steps(ilax, *operator.add_arguments(task))
     assert len(found) > 10
     ilax("endpoint", "del", task.address)
     for step in found:
@@ -52,10 +52,10 @@ def test_endpoint_add_is_killed(pair: Lab, tmp_path: Path) -> None:
         assert len(list((ilax.pins / "v1" / "links").glob("port_*"))) == 1, step
 
 
-def test_endpoint_del_is_killed(pair: Lab, tmp_path: Path) -> None:
+def test_endpoint_del_is_killed(pair: Lab) -> None:
     task, neighbour, peer = pair.containers[:3]
     ilax = task.host.ilax
-    found = steps(ilax, tmp_path / "log", "endpoint", "del", task.address)
+    found = steps(ilax, "endpoint", "del", task.address)
     before = network_state(task.host.ns), network_state(task.ns)
     for number, step in enumerate(found):
         ilax(*operator.add_arguments(task))
@@ -72,14 +72,14 @@ def test_endpoint_del_is_killed(pair: Lab, tmp_path: Path) -> None:
         assert len(list((ilax.pins / "v1" / "links").glob("port_*"))) == 1, step
 
 
-def test_an_address_of_the_host_is_killed(pair: Lab, tmp_path: Path) -> None:
+def test_an_address_of_the_host_is_killed(pair: Lab) -> None:
     host, far = pair.hosts[0], pair.containers[2]
     ilax, sir = host.ilax, str(pair.plan.sir(77))
     add, delete = ("endpoint", "add", sir, "--host"), ("endpoint", "del", sir)
     far.host.ilax("mapping", "add", sir, "--locator", host.locator)
     before = network_state(host.ns)
-    adding = steps(ilax, tmp_path / "log", *add)
-    deleting = steps(ilax, tmp_path / "log", *delete)
+    adding = steps(ilax, *add)
+    deleting = steps(ilax, *delete)
     assert len(adding) > 3 < len(deleting)
     for step in adding:
         kill_at(ilax, step, *add)
@@ -96,11 +96,11 @@ def test_an_address_of_the_host_is_killed(pair: Lab, tmp_path: Path) -> None:
         assert network_state(host.ns) == before, step
 
 
-def test_the_first_up_is_killed(bare: Lab, tmp_path: Path) -> None:
+def test_the_first_up_is_killed(bare: Lab) -> None:
     host = bare.hosts[0]
     ilax, arguments = host.ilax, [*operator.up_arguments(bare, host), *SMALL]
     before = network_state(host.ns)
-    found = steps(ilax, tmp_path / "log", *arguments)
+    found = steps(ilax, *arguments)
     ilax("down")
     for number, step in enumerate(some(found, 14)):
         kill_at(ilax, step, *arguments)
@@ -120,11 +120,11 @@ def test_the_first_up_is_killed(bare: Lab, tmp_path: Path) -> None:
         assert traces.leftovers() == [], step
 
 
-def test_an_upgrade_is_killed_under_load(pair: Lab, tmp_path: Path) -> None:
+def test_an_upgrade_is_killed_under_load(pair: Lab) -> None:
     """Old programs, new programs, or some of both: packets pass all the time."""
     host = pair.hosts[1]
     ilax, arguments = host.ilax, operator.up_arguments(pair, host)
-    found = steps(ilax, tmp_path / "log", *arguments)
+    found = steps(ilax, *arguments)
     a, _, b, _ = pair.containers
     with (
         NumberedStream(a.ns, b.ns, b.address, rate=500, port=7001) as to,
@@ -141,12 +141,12 @@ def test_an_upgrade_is_killed_under_load(pair: Lab, tmp_path: Path) -> None:
     assert not [path for path in ilax.pins.rglob("*") if path.name.endswith(".new")]
 
 
-def test_down_is_killed(bare: Lab, tmp_path: Path) -> None:
+def test_down_is_killed(bare: Lab) -> None:
     host = bare.hosts[0]
     namespaces = [host.ns, *(task.ns for task in host.containers)]
     before = [network_state(ns) for ns in namespaces]
     _set_up(bare, host)
-    found = steps(host.ilax, tmp_path / "log", "down")
+    found = steps(host.ilax, "down")
     assert [network_state(ns) for ns in namespaces] == before
     for number, step in enumerate(some(found, 12)):
         traces = _set_up(bare, host)
@@ -183,7 +183,7 @@ def test_an_import_is_killed(pair: Lab, tmp_path: Path) -> None:
     addresses = [str(pair.plan.sir(n)) for n in numbers]
     file.write_text("\n".join(["sir,locator", *(f"{a},{other.locator}" for a in addresses)]))
     before = set(host.ilax("mapping", "export", "-", "--format", "csv").splitlines())
-    found = steps(host.ilax, tmp_path / "log", "mapping", "import", file)
+    found = steps(host.ilax, "mapping", "import", file)
     whole = set(host.ilax("mapping", "export", "-", "--format", "csv").splitlines())
     assert len(found) > 1
     fresh = Ilax(host.ns, host.ilax.instance)

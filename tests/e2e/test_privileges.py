@@ -167,5 +167,5 @@ def test_a_foreign_tc_filter_stays(bare: Lab, foreign: Path) -> None:
 
 def test_the_tools_of_these_tests_are_there() -> None:
     """A missing tool must fail a test and not weaken one."""
-    for tool in ("setpriv", "strace", "bpftool", "ethtool", "iperf3", "traceroute", "tc"):
+    for tool in ("setpriv", "bpftool", "ethtool", "iperf3", "traceroute", "tc"):
         assert shutil.which(tool), tool

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 
 from e2e.test_upgrade import AT_ONCE, pinned, running
 from lab import operator
@@ -40,7 +39,7 @@ def whole(host: Host, folder: str = "programs") -> set[int]:
     return numbers
 
 
-def test_upgrade_and_rollback_are_killed_under_load(bare: Lab, tmp_path: Path) -> None:
+def test_upgrade_and_rollback_are_killed_under_load(bare: Lab) -> None:
     operator.bring_up(bare, SMALL)
     host = bare.hosts[1]
     ilax = host.ilax
@@ -51,7 +50,7 @@ def test_upgrade_and_rollback_are_killed_under_load(bare: Lab, tmp_path: Path) -
         NumberedStream(b.ns, a.ns, a.address, rate=500, port=7002) as back,
     ):
         until(lambda: to.received > 20 and back.received > 20, "traffic")
-        upgrading = of_the_switch(steps(ilax, tmp_path / "log", *AT_ONCE), ilax.instance)
+        upgrading = of_the_switch(steps(ilax, *AT_ONCE), ilax.instance)
         calls = {step.call for step in upgrading}
         assert calls == {"bpf", "rename", "renameat2", "unlink"}, upgrading
         for number, step in enumerate(upgrading):
@@ -71,7 +70,7 @@ def test_upgrade_and_rollback_are_killed_under_load(bare: Lab, tmp_path: Path) -
                 assert not whole(host) & at_work, step
             _check(host, step)
 
-        rolling = of_the_switch(steps(ilax, tmp_path / "log", "rollback"), ilax.instance)
+        rolling = of_the_switch(steps(ilax, "rollback"), ilax.instance)
         assert {step.call for step in rolling} == {"bpf", "renameat2"}, rolling
         for number, step in enumerate(rolling):
             at_work, older = whole(host), whole(host, "previous")

@@ -3,41 +3,30 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 from lab.ilax import Ilax
-
-_CALLS = (
-    "bpf", "sendto", "rename", "renameat2", "mkdir", "unlink", "rmdir", "setsockopt", "ioctl"
-)  # fmt: skip
-
-# Of `bpf` and of netlink messages, only those that change something.
-_BPF = re.compile(
-    r"BPF_(MAP_CREATE|MAP_UPDATE|MAP_DELETE|MAP_FREEZE|PROG_LOAD|OBJ_PIN|LINK_CREATE|LINK_UPDATE)"
-)
-_NETLINK = re.compile(r"nlmsg_flags=NLM_F_REQUEST\|NLM_F_ACK")
-_LOOKS_ONLY = re.compile(r"RTM_GET|nlmsg_type=0x1[26] ")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One call that changes something.
+    """One call whose effect outlives the process that makes it.
 
     Attributes:
-        call: name of the system call.
-        number: it is the n-th one of that name in its process.
-        text: how strace shows it.
+        number: it is the n-th one of its command.
+        text: the call, with what it is about.
     """
 
-    call: str
     number: int
     text: str
 
+    @property
+    def call(self) -> str:
+        """Name of the system call."""
+        return self.text.partition("(")[0]
+
     def __str__(self) -> str:
-        return f"{self.call}-{self.number}"
+        return f"{self.number}: {self.text}"
 
 
 def some(found: list[Step], count: int) -> list[Step]:
@@ -47,48 +36,23 @@ def some(found: list[Step], count: int) -> list[Step]:
     return [found[round(i * (len(found) - 1) / (count - 1))] for i in range(count)]
 
 
-def steps(ilax: Ilax, log: Path, *args: object) -> list[Step]:
+def steps(ilax: Ilax, *args: object) -> list[Step]:
     """Run a command to its end and list the steps it took.
 
-    Args:
-        log: where strace may write.
+    Raises:
+        AssertionError: it failed.
     """
-    traced = _under_strace(ilax, "-o", str(log), "-s", "64", "-e", f"trace={','.join(_CALLS)}")
-    traced(*args)
-    seen: Counter[str] = Counter()
-    found = []
-    for line in log.read_text().splitlines():
-        call, _, rest = line.partition("(")
-        if call not in _CALLS:
-            continue
-        seen[call] += 1
-        if _changes(call, rest):
-            found.append(Step(call, seen[call], line))
-    return found
-
-
-def _changes(call: str, rest: str) -> bool:
-    if call == "bpf":
-        return bool(_BPF.match(rest))
-    if call == "sendto":
-        return bool(_NETLINK.search(rest)) and not _LOOKS_ONLY.search(rest)
-    return call in ("rename", "renameat2", "mkdir", "unlink", "rmdir")
+    done, texts = ilax.stepwise(0, *args)
+    assert done.returncode == 0, done
+    return [Step(number, text) for number, text in enumerate(texts, 1)]
 
 
 def kill_at(ilax: Ilax, step: Step, *args: object) -> None:
     """Run a command that is killed when it enters a step.
 
     Raises:
-        AssertionError: it was not killed, so it does not repeat its steps.
+        AssertionError: it was not killed, or elsewhere: it does not repeat its steps.
     """
-    killed = _under_strace(
-        ilax,
-        *("-o", "/dev/null", "-e", f"trace={step.call}"),
-        *("-e", f"inject={step.call}:signal=KILL:when={step.number}"),
-    )
-    done = killed.try_(*args)
-    assert done.returncode in (-9, 137), (step, done)
-
-
-def _under_strace(ilax: Ilax, *options: str) -> Ilax:
-    return Ilax(ilax.ns, ilax.instance, ("strace", *options))
+    done, texts = ilax.stepwise(step.number, *args)
+    assert done.returncode == -9, (step, done)
+    assert Step(step.number, texts[-1]).call == step.call, (step, texts[-1])

@@ -61,6 +61,18 @@ class Ilax:
             timeout=timeout,
         )
 
+    def stepwise(
+        self, stop: int, *args: object
+    ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+        """Run it by the runner and list the steps it takes; see `lab.faults`.
+
+        Args:
+            stop: number of the step at which it is killed; 0 = none.
+        """
+        assert self.runner is not None and not self.wrapper
+        arguments = ["--instance", self.instance, *map(str, args)]
+        return self.runner.run_stepwise(self.ns.path, arguments, stop)
+
     def __call__(self, *args: object, text_in: str | None = None) -> str:
         """Run it and return its output.
 

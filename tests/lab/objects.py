@@ -15,6 +15,8 @@ _STAGE = "reason = ilax_container(ctx, &pkt, &action);"
 DROPS = "if (pkt.nexthdr == IPPROTO_UDP && pkt.len > 250) reason = ILAX_DROP_USER;"
 SWALLOWS = "if (pkt.nexthdr == IPPROTO_UDP && pkt.len > 250) return HOOK_DROP;"
 DOES_NOTHING = "reason = ILAX_PASS_NOT_OURS;"
+# Behind a line that decides, so it changes nothing but the code.
+DOES_NOTHING_MORE = "if (pkt.len == 0) reason = ILAX_DROP_USER;"
 
 
 def build_container(folder: Path, line: str) -> Path:

@@ -22,9 +22,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
+from lab import notices
 from lab.netns import enter
 
 _MESSAGE_BYTES = 1 << 16
@@ -56,12 +58,32 @@ class WarmRunner:
         Raises:
             subprocess.TimeoutExpired: it took longer than `timeout` seconds.
         """
-        streams = [os.memfd_create(name) for name in ("in", "out", "err")]
+        return self._run(namespace, args, text_in, timeout, None)[0]
+
+    def run_stepwise(
+        self, namespace: Path, args: Sequence[str], stop: int
+    ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+        """Run it under the eyes of `lab.notices`, which see.
+
+        Returns:
+            How it has ended, and the steps it took.
+        """
+        return self._run(namespace, args, None, 300, stop)
+
+    def _run(
+        self,
+        namespace: Path,
+        args: Sequence[str],
+        text_in: str | None,
+        timeout: float,
+        stop: int | None,
+    ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+        streams = [os.memfd_create(name) for name in ("in", "out", "err", "steps")]
         ended, reply = os.pipe()
         try:
             os.write(streams[0], (text_in or "").encode())
             os.lseek(streams[0], 0, os.SEEK_SET)
-            message = json.dumps([str(namespace), list(args)]).encode()
+            message = json.dumps([str(namespace), list(args), stop]).encode()
             with self._lock:
                 socket.send_fds(self._control, [message], [*streams, reply])
             os.close(reply)
@@ -69,11 +91,12 @@ class WarmRunner:
             if not select.select([ended], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired(["ilax", *args], timeout)
             code = int(os.read(ended, 16) or b"255")
-            out, err = (_whole_file(fd) for fd in streams[1:])
+            out, err, steps = (_whole_file(fd) for fd in streams[1:])
         finally:
             for fd in (*streams, ended, *([reply] if reply >= 0 else [])):
                 os.close(fd)
-        return subprocess.CompletedProcess(["ilax", *args], code, out, err)
+        done = subprocess.CompletedProcess(["ilax", *args], code, out, err)
+        return done, json.loads(steps or "[]")
 
     def close(self) -> None:
         """End the process."""
@@ -92,8 +115,9 @@ def _serve(control: socket.socket) -> None:
     for module in pkgutil.walk_packages(ilax.__path__, "ilax."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    _learn_tags()
     while True:
-        message, fds, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 4)
+        message, fds, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 5)
         if not message:
             return
         if os.fork() == 0:
@@ -106,19 +130,41 @@ def _serve(control: socket.socket) -> None:
                 pass
 
 
-def _supervise(request: tuple[str, list[str]], fds: list[int]) -> NoReturn:
+def _learn_tags() -> None:
+    """What `ilax check` compares programs with: half of its time, each time the same."""
+    from ilax import schema
+    from ilax.bpf import Object
+    from ilax.check import installed
+
+    with Object.open(schema.object_path("abi")) as contract, ExitStack() as held:
+        for name in ("ilax_endpoints", "ilax_mappings", "ilax_traffic", "ilax_limits"):
+            contract.maps[name].set_max_entries(2)
+        contract.load()
+        maps = {name: held.enter_context(one.open()) for name, one in contract.maps.items()}
+        installed.tags(maps)
+
+
+def _supervise(request: tuple[str, list[str], int | None], fds: list[int]) -> NoReturn:
     """Report how the command has ended, however that was."""
-    *streams, reply = fds
+    *streams, steps, reply = fds
+    namespace, args, stop = request
+    ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
         os.close(reply)
-        _command(*request, streams)
+        _command(namespace, args, streams, None if stop is None else theirs)
+    theirs.close()
+    if stop is not None:
+        _, (listener,), _, _ = socket.recv_fds(ours, 1, 1)
+        os.write(steps, json.dumps(notices.follow(listener, pid, stop)).encode())
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     os.write(reply, str(code).encode())
     os._exit(0)
 
 
-def _command(namespace: str, args: list[str], streams: list[int]) -> NoReturn:
+def _command(
+    namespace: str, args: list[str], streams: list[int], listener: socket.socket | None
+) -> NoReturn:
     code = 1
     try:
         with Path(namespace).open() as there:
@@ -133,6 +179,9 @@ def _command(namespace: str, args: list[str], streams: list[int]) -> NoReturn:
         sys.argv = ["ilax", *args]
         from ilax.cli import main
 
+        if listener is not None:
+            with listener:
+                socket.send_fds(listener, [b"."], [notices.listen()])
         main()
         code = 0
     except SystemExit as end:

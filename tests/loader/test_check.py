@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ilax import cgroup_attach, endpoints, netlink, pins
-from ilax.address import parse
+from ilax import cgroup_attach, endpoints, fabric, netlink, pins, prefix_rows
+from ilax.address import parse, parse_prefix
 from ilax.bpf import Map, Program
 from ilax.check import KINDS
 from ilax.instance import Instance
@@ -22,9 +24,9 @@ from lab.cgroups import Cgroups, own_cgroups
 from lab.contract_1_0 import turn_back
 from lab.wait import until
 
-from .conftest import UPLINK, Lab, sir
+from .conftest import OTHER_LOCATOR, UPLINK, Lab, sir
 
-WARNINGS, ERRORS, USAGE = 10, 11, 2
+WARNINGS, ERRORS, USAGE, CONFLICT = 10, 11, 2, 4
 TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -57,13 +59,29 @@ def test_the_list_says_all(lab: Lab) -> None:
     }
 
 
-def test_maps_that_are_none(running: Lab) -> None:
+def test_a_map_that_is_none(running: Lab) -> None:
     folder = pins.PinFolder(running.instance)
     (folder.maps / "ilax_traffic").unlink()
     with Program.open_pinned(folder.programs / "ilax_uplink_in") as program:
         program.pin(folder.maps / "ilax_traffic")
-    assert "instance.unreadable" in ids(running)
-    assert "instance.unreadable" in ids(running, "--fix")
+    (found,) = check(running, "--fix")
+    assert found["id"] == "instance.incomplete"
+    assert f"no map is pinned at {folder.maps / 'ilax_traffic'}, but a program" in found["seen"]
+    assert running.ilax("down").exit_code == 0
+    assert running.up().exit_code == 0
+    assert check(running) == []
+
+
+def test_maps_that_may_not_be_opened(running: Lab) -> None:
+    folder = pins.PinFolder(running.instance)
+    for path in (folder.root, folder.base, folder.version, folder.maps):
+        path.chmod(0o755)
+    try:
+        os.seteuid(65534)
+        assert "instance.unreadable" in ids(running)
+    finally:
+        os.seteuid(0)
+        folder.root.chmod(0o700)
 
 
 def test_an_unknown_kind_cannot_be_ignored(lab: Lab) -> None:
@@ -87,9 +105,60 @@ def test_folders_without_maps(lab: Lab) -> None:
     folder = pins.PinFolder(lab.instance)
     with folder.lock():
         folder.create()
-    assert ids(lab, "--fix") == {"instance.unfinished"}
+    (found,) = check(lab)
+    assert found["id"] == "instance.remains"
+    assert found["command"] == f"ilax --instance {lab.instance} down"
+    assert ids(lab, "--fix") == {"instance.not-up"}
+    assert not folder.base.exists()
+    with folder.lock():
+        folder.create()
     assert lab.up().exit_code == 0
     assert check(lab) == []
+
+
+def test_half_of_a_down_is_ended(running: Lab) -> None:
+    folder = pins.PinFolder(running.instance)
+    folder.doomed.mkdir()
+    assert ids(running) == {"instance.remains"}
+    # Nobody begins what is going to be taken away; who wants it back says so.
+    add = ("endpoint", "add", sir(5), "--netns", running.container)
+    done = running.ilax(*add)
+    assert done.exit_code == CONFLICT
+    assert running.up().exit_code == 0
+    assert check(running) == []
+    assert running.ilax(*add).exit_code == 0
+    folder.doomed.mkdir()
+    assert ids(running, "--fix") == {"instance.not-up"}
+    assert not folder.base.exists()
+
+
+def test_what_the_first_up_was_asked_for_is_not_known(running: Lab) -> None:
+    folder = pins.PinFolder(running.instance)
+    for pin in folder.programs.iterdir():
+        pin.unlink()
+    (found,) = check(running, "--fix")
+    assert (found["id"], found["seen"]) == ("instance.unfinished", "maps without programs")
+    assert found["command"].startswith(f"ilax --instance {running.instance} down")
+    assert running.up().exit_code == 0
+    assert check(running) == []
+
+
+def test_two_tables_of_prefixes(running: Lab) -> None:
+    """At each of its steps, an `up` that replaces prefixes is killed."""
+    with Instance.open(running.instance) as instance:
+        before = fabric.read(instance)
+        after = replace(before, locators=(parse_prefix(OTHER_LOCATOR),))
+        first = fabric.read_rows(instance)
+        fabric.write(instance, after)
+        last = fabric.read_rows(instance)
+        count = len(list(prefix_rows.writes(first, prefix_rows.until_end(last))))
+        for number in range(1, count):
+            fabric.write(instance, before)
+            steps = prefix_rows.writes(first, prefix_rows.until_end(last))
+            fabric.write_steps(instance, itertools.islice(steps, number))
+            assert ids(running) == {"prefixes.unfinished"}, number
+            assert ids(running, "--fix") == set(), number
+            assert fabric.read_rows(instance) in (first, last), number
 
 
 def test_maps_without_an_uplink(running: Lab) -> None:
@@ -99,7 +168,8 @@ def test_maps_without_an_uplink(running: Lab) -> None:
         row = row.copy()
         row["uplink_ifindex"] = 0
         instance.config.put(index_key(0), row)
-    assert ids(running) == {"instance.unfinished"}
+    (found,) = check(running)
+    assert (found["id"], found["seen"]) == ("instance.unfinished", "maps without uplink")
     assert running.up().exit_code == 0
     assert check(running) == []
 
@@ -117,8 +187,10 @@ def test_a_map_is_missing(running: Lab) -> None:
 
 def test_an_older_contract(running: Lab) -> None:
     turn_back(running.instance)
-    assert ids(running, "--fix") == {"instance.older"}
-    assert running.up().exit_code == 0
+    (found,) = check(running, "--fix")
+    assert found["id"] == "instance.older"
+    assert found["command"] == f"ilax --instance {running.instance} upgrade"
+    assert running.ilax("upgrade", "--before", "0", "--soak", "0").exit_code == 0
     assert check(running) == []
 
 

@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ilax import schema
-from ilax.bpf import Map, Object
+from ilax.bpf import Link, Map, Object, Program
+from ilax.bpf.handle import Handle
 from ilax.bpf.map import EXIST, NO_EXIST
 from ilax.errors import ConflictError, MapFullError, NotFoundError
+from ilax.pins import PinFolder
 from ilax.tables import Table, index_key
+
+from .conftest import Lab
 
 ROWS = 1000
 
@@ -123,6 +128,25 @@ def test_a_closed_handle_is_of_no_use(maps: dict[str, Map]) -> None:
     maps["ilax_mappings"].close()
     with pytest.raises(ValueError, match="closed"):
         maps["ilax_mappings"].lookup(bytes(16))
+
+
+def test_a_pin_of_another_kind_is_a_clear_error(running: Lab) -> None:
+    pins = PinFolder(running.instance)
+    paths = {
+        "map": pins.maps / "ilax_config",
+        "program": pins.programs / "ilax_uplink_in",
+        "link": pins.links / "uplink_ingress",
+    }
+    ways: dict[str, Callable[[Path], Handle]] = {
+        "map": Map.open_pinned, "program": Program.open_pinned, "link": Link.open_pinned
+    }  # fmt: skip
+    for (wanted, way), (really, path) in itertools.product(ways.items(), paths.items()):
+        if wanted == really:
+            way(path).close()
+        else:
+            said = f"no {wanted} is pinned at {path}, but a {really}"
+            with pytest.raises(NotFoundError, match=said):
+                way(path)
 
 
 def test_nothing_pinned_is_a_clear_error() -> None:

@@ -7,10 +7,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ilax.prefix_rows import END, Row, fits, until_end, writes
+from ilax.prefix_rows import END, Row, fits, is_whole, meant, until_end, writes
 
 ROOM = 16
 SIR, LOCATOR, BLOCK = 1, 2, 3
@@ -33,7 +33,9 @@ _ROWS = st.builds(
     st.sampled_from([SIR, LOCATOR, BLOCK]),
     st.sampled_from([0, 3]),
 )
-_TABLES = st.lists(_ROWS, max_size=8)
+_TABLES = st.lists(_ROWS, max_size=7)
+# Of a host: no row twice.
+_WHOLE = st.lists(_ROWS, max_size=7, unique=True)
 
 
 def classify(table: Sequence[Row], half: int) -> Row | None:
@@ -87,6 +89,36 @@ def test_a_killed_loader_is_followed_by_another(
     table = _check(_filled(old), new, steps[:done])
     assert fits(table, new)
     assert _check(list(table), new, writes(table, new)) == _filled(new)
+
+
+@given(_WHOLE, _WHOLE, st.data())
+def test_what_a_killed_loader_wanted_can_be_told(
+    old: list[Row], new: list[Row], data: st.DataObject
+) -> None:
+    """Packets may see the new table from some step on; from there on it is completed."""
+    steps = list(writes(_filled(old), new))
+    table = _filled(old)
+    for index, row in steps[: data.draw(st.integers(0, len(steps)))]:
+        table[index] = row
+    assert meant(table) == (old if until_end(table) == old else new)
+    assert is_whole(table) == (table in (_filled(old), _filled(new)))
+    wanted = meant(table)
+    assert _check(list(table), wanted, writes(table, wanted)) == _filled(wanted)
+
+
+@given(_WHOLE, _WHOLE, _WHOLE, st.data())
+def test_what_the_last_of_several_wanted_can_be_told(
+    old: list[Row], second: list[Row], third: list[Row], data: st.DataObject
+) -> None:
+    table, wanted = _filled(old), old
+    for new in (second, third):
+        before = until_end(table)
+        assume(len(before) + 1 + len(new) <= ROOM)
+        steps = list(writes(list(table), new))
+        for index, row in steps[: data.draw(st.integers(0, len(steps)))]:
+            table[index] = row
+        wanted = wanted if until_end(table) == before else new
+        assert meant(table) == wanted
 
 
 @given(_TABLES)

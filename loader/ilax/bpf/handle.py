@@ -73,20 +73,38 @@ class Handle(Closing):
 _RDONLY = 1 << 3
 
 
+# What descriptors of BPF objects are called below /proc, with "-" or "_" by version.
+_KINDS = {"bpf_map": "map", "bpf_prog": "program", "bpf_link": "link"}
+
+
 def get_pinned(path: Path, kind: str, *, read_only: bool = False) -> int:
     """A new descriptor of the object pinned at `path`.
 
     Args:
+        kind: "map", "program" or "link".
         read_only: of maps and programs only; the kernel knows no such links.
 
     Raises:
-        NotFoundError: nothing is pinned there.
+        NotFoundError: nothing is pinned there, or an object of another kind.
     """
     options = _libbpf.opts(_libbpf.ObjGetOpts(file_flags=_RDONLY if read_only else 0))
     fd = int(_libbpf.lib.bpf_obj_get_opts(os.fsencode(path), _libbpf.pointer(options)))
     if fd == -2:
         raise NotFoundError(f"no {kind} is pinned at {path}")
-    return check_system_call(fd, f"open pinned {kind} {path}")
+    check_system_call(fd, f"open pinned {kind} {path}")
+    # The kernel describes any object to whoever asks, and what it says of a program
+    # reads like a map of gigabytes.
+    really = _kind_of(fd)
+    if really != kind:
+        os.close(fd)
+        raise NotFoundError(f"no {kind} is pinned at {path}, but a {really}")
+    return fd
+
+
+def _kind_of(fd: int) -> str:
+    name = str(Path(f"/proc/self/fd/{fd}").readlink())
+    name = name.removeprefix("anon_inode:").replace("-", "_")
+    return _KINDS.get(name, name)
 
 
 def fill_info(fd: int, info: object, action: str) -> None:

@@ -19,6 +19,7 @@ from ilax.check import (
     limits,
     orphans,
     pinned,
+    prefixes,
     programs,
     restore,
     routing,
@@ -33,7 +34,9 @@ from ilax.pins import PinFolder
 
 __all__ = ["KINDS", "Finding", "Kind", "Mended", "Remedy", "Report", "Severity", "look", "mend"]
 
-SUBJECTS = (hooks, host, inside, limits, orphans, pinned, programs, routing, rows, tasks, uplink)
+SUBJECTS = (
+    hooks, host, inside, limits, orphans, pinned, prefixes, programs, routing, rows, tasks, uplink
+)  # fmt: skip
 
 FAILED = kind("check.failed", Severity.WARNING, "a check could not be made, or not to its end")
 
@@ -81,30 +84,26 @@ def look(name: str) -> Report:
     What is found may be half of what another command is just doing. So it is looked
     at again while other commands wait; they never wait for long where all is well.
     """
-    report, tags = _look(name)
-    return _look(name, tags, alone=True)[0] if report.findings else report
+    report = _look(name)
+    return _look(name, alone=True) if report.findings else report
 
 
-_Tags = dict[str, str] | None
-
-
-def _look(name: str, tags: _Tags = None, *, alone: bool = False) -> tuple[Report, _Tags]:
+def _look(name: str, *, alone: bool = False) -> Report:
     """One time.
 
     Args:
-        tags: of this installation, if they were asked for before.
         alone: keep other commands away meanwhile.
     """
     with ExitStack() as stack:
         with _locked(name) if alone else contextlib.nullcontext():
-            view = stack.enter_context(View.open(name, tags))
+            view = stack.enter_context(View.open(name))
             useful = [one for one in CHECKS if one.needs <= view.level]
             findings = [f for one in useful if not one.unlocked for f in _run(one, view)]
         findings += [f for one in useful if one.unlocked for f in _run(one, view)]
         findings = _without_unsafe(view, findings)
     order = list(Severity)
     findings.sort(key=lambda f: order.index(f.severity))
-    return Report(name, len(useful), findings), view.installed
+    return Report(name, len(useful), findings)
 
 
 @contextlib.contextmanager
@@ -146,19 +145,20 @@ def _without_unsafe(view: View, findings: list[Finding]) -> list[Finding]:
 def mend(name: str) -> Report:
     """Do what the findings say is safe, then look again."""
     done: list[Mended] = []
-    first, tags = _look(name, alone=True)
-    # First, since it brings the programs that other steps attach.
+    first = _look(name, alone=True)
+    done += _try(_of(first, Remedy.DOWN), name, restore.down)
+    # Before the others, since it brings the programs that they attach.
     done += _try(_of(first, Remedy.UP), name, restore.up)
     for _ in range(_ROUNDS):
         steps = _take_steps(name)
         done += steps
         if all(step.problem for step in steps):
             break
-    report, tags = _look(name, tags, alone=True)
+    report = _look(name, alone=True)
     gc = _of(report, Remedy.LIMITS)
     if gc:
         done += _try(gc, name, limits.collect)
-        report, tags = _look(name, tags, alone=True)
+        report = _look(name, alone=True)
     return replace(report, mended=done)
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ilax import attach, endpoints, lifecycle
@@ -12,6 +13,7 @@ from ilax.bpf.link import TCX_INGRESS, tcx_programs_on
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View, program_words
+from ilax.program_set import OBJECTS
 
 if TYPE_CHECKING:
     from ilax.bpf import LinkInfo
@@ -29,7 +31,7 @@ TWICE = kind(
 )  # fmt: skip
 OTHER_PROGRAM = kind(
     "hook.other-program", Severity.ERROR,
-    "our link or filter runs another program than the pinned one", Remedy.UP,
+    "our link or filter runs another program than the pinned one", Remedy.STEP,
 )  # fmt: skip
 BEFORE = kind(
     "hook.foreign-before", Severity.WARNING,
@@ -132,6 +134,7 @@ def _other(view: View, where: str, program: str, runs: int) -> Iterator[Finding]
     number, tag = view.programs.get(program, (0, ""))
     if not number or runs == number:
         return
+    whole = view.programs.keys() >= set(OBJECTS.values())
     seen, its_tag = program_words(runs)
     if its_tag in (tag, ""):
         return  # the same code, loaded twice; or it may not be looked at
@@ -139,7 +142,8 @@ def _other(view: View, where: str, program: str, runs: int) -> Iterator[Finding]
         where,
         seen=f"{seen} with tag {its_tag}",
         expected=f"{program} (number {number}) with tag {tag}",
-        command=restore.command(view),
+        command=view.command("check --fix"),
+        step=partial(restore.pinned_programs, view) if whole else None,
     )
 
 

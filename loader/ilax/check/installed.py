@@ -10,27 +10,34 @@ from ilax.bpf import Object
 from ilax.program_set import OBJECTS
 
 if TYPE_CHECKING:
-    from ilax.check.view import View
+    from collections.abc import Mapping
+
+    from ilax.bpf import Map
+
+# Once for a process: neither its objects nor the kernel change.
+_known: dict[str, str] = {}
 
 
-def tags(view: View) -> dict[str, str]:
+def tags(maps: Mapping[str, Map]) -> dict[str, str]:
     """Tag of each program, by name.
 
     The kernel makes tags when it loads a program, after libbpf has fitted it to the
-    kernel. So each is loaded over the maps of the instance, attached to nothing, and
-    let go.
+    kernel. So each is loaded, attached to nothing, and let go.
+
+    Args:
+        maps: to load them over; which ones makes no difference to the tags.
 
     Raises:
         VerifierError: the kernel refused a program.
         PrivilegeError: a capability is missing.
     """
-    if view.installed is None:
+    if not _known:
         found = {}
         for object_name, name in OBJECTS.items():
             with Object.open(schema.object_path(object_name)) as obj:
-                obj.reuse_maps(view.instance.maps)
+                obj.reuse_maps(dict(maps))
                 obj.load()
                 with obj.programs[name].open() as program:
                     found[name] = program.tag
-        view.installed = found
-    return view.installed
+        _known.update(found)
+    return dict(_known)

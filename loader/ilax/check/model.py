@@ -31,6 +31,7 @@ class Remedy(enum.StrEnum):
     UP = "up"  # `ilax up` with what the maps say
     STEP = "step"  # the finding's own step, under the lock
     LIMITS = "limits"  # `ilax limit gc`
+    DOWN = "down"  # `ilax down`
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+from ilax import program_set
 from ilax.check import namespaces, restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
@@ -17,7 +19,12 @@ from ilax.pins import remove_folder
 NOT_UP = kind("instance.not-up", Severity.ERROR, "there is no such instance")
 UNFINISHED = kind(
     "instance.unfinished", Severity.ERROR,
-    "an `up` was killed before it had written what it was asked for, or a `down` near its end",
+    "the first `up` was killed, and what it was asked for is written nowhere: run it again, "
+    "or `down`",
+)  # fmt: skip
+REMAINS = kind(
+    "instance.remains", Severity.ERROR,
+    "a `down` was killed, or an `up` before it had made its maps", Remedy.DOWN,
 )  # fmt: skip
 INCOMPLETE = kind(
     "instance.incomplete", Severity.ERROR, "maps of the instance are missing; programs may run on"
@@ -55,7 +62,9 @@ def presence(view: View) -> Iterator[Finding]:
     seen = str(problem).partition(";")[0]
     up = restore.command(view)
     if isinstance(problem, OlderMinorError):
-        yield OLDER.found(pins.maps, seen=seen, expected="maps of this minor", command=up)
+        yield OLDER.found(
+            pins.maps, seen=seen, expected="maps of this minor", command=view.command("upgrade")
+        )
     elif isinstance(problem, LayoutError):
         yield LAYOUT.found(
             pins.base,
@@ -73,7 +82,12 @@ def presence(view: View) -> Iterator[Finding]:
     elif not pins.base.is_dir():
         yield NOT_UP.found(view.name, seen="no pins", expected="an instance", command=up)
     elif not pins.maps.is_dir():
-        yield UNFINISHED.found(view.name, seen="folders without maps", expected="maps", command=up)
+        yield REMAINS.found(
+            view.name,
+            seen="folders without maps",
+            expected="an instance, or nothing of it",
+            command=view.command("down"),
+        )
     else:
         yield INCOMPLETE.found(
             view.name,
@@ -103,12 +117,20 @@ def place(view: View) -> Iterator[Finding]:
                 expected="check runs in the namespace of the instance",
                 command=f"nsenter --net={path} {view.command('check')}",
             )
-    elif not view.uplink_index or view.known is None:
+    elif view.pins.doomed.is_dir():
+        yield REMAINS.found(
+            view.name,
+            seen=f"{view.pins.doomed}",
+            expected="nothing, as `down` was asked for",
+            command=view.command("down"),
+        )
+    elif not view.uplink_index or view.known is None or view.unfinished:
+        part = "programs" if view.known else "prefixes"
         yield UNFINISHED.found(
             view.name,
-            seen="maps without uplink" if not view.uplink_index else "maps without prefixes",
-            expected="uplink and prefixes",
-            command=restore.command(view),
+            seen=f"maps without {part if view.uplink_index else 'uplink'}",
+            expected="uplink, prefixes and programs",
+            command=view.command("down") + "  # or the same `up` as before",
         )
 
 
@@ -133,6 +155,15 @@ def folders(view: View) -> Iterator[Finding]:
 
 def _leftovers(view: View) -> Iterator[Finding]:
     pins = view.pins
+    for path in (pins.programs_new, pins.dropped):
+        if view.problem is None and path.is_dir():
+            yield LEFTOVER.found(
+                path,
+                seen="a set of programs that was to get its place, or to go",
+                expected="nothing",
+                command=view.command("check --fix"),
+                step=partial(program_set.settle, pins),
+            )
     found = sorted(pins.programs.glob("*_new"))
     # Without maps beside it, or with older ones, `up` needs to look at it.
     if view.problem is None and pins.maps_new.is_dir():

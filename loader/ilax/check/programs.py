@@ -31,7 +31,7 @@ def pinned(view: View) -> Iterator[Finding]:
                 expected=str(view.pins.programs / name),
                 command=restore.command(view),
             )
-    for name, tag in installed.tags(view).items():
+    for name, tag in installed.tags(view.instance.maps).items():
         loaded = view.programs.get(name)
         if loaded is not None and loaded[1] != tag:
             yield DIFFERS.found(

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ilax import attach, lifecycle
+from ilax import attach, lifecycle, program_set, switch
 from ilax.address import Address
 from ilax.attach import XDP_LINK, TcMode, XdpMode
 from ilax.check import installed
 from ilax.check.model import Needs
 from ilax.lifecycle import UpOptions
+from ilax.transaction import Transaction
 
 if TYPE_CHECKING:
     from ilax.check.view import View
@@ -33,8 +34,7 @@ def options(view: View) -> UpOptions | None:
 def _xdp(view: View) -> XdpMode:
     ours = [view.links[name] for name in (XDP_LINK, f"{XDP_LINK}_new") if name in view.links]
     if not ours:
-        # The first `up` pins programs at its end; before, nobody knows what it wanted.
-        return XdpMode.OFF if view.programs else XdpMode.AUTO
+        return XdpMode.OFF
     at_uplink = any(link.ifindex == view.uplink_index for link in ours)
     free = view.uplink is not None and not view.uplink.xdp_program
     # Where somebody else holds the hook by now, tc has to do.
@@ -74,15 +74,12 @@ def command(view: View) -> str:
 def is_safe(view: View) -> bool:
     """Whether `up` would only complete what is there, and bring no other programs.
 
-    Other programs are an upgrade, which the operator decides; unless one was begun.
+    Other programs are an upgrade, which the operator decides.
     """
     if options(view) is None:
         return False
-    tags = installed.tags(view)
-    same = all(view.programs[name][1] == tags[name] for name in tags if name in view.programs)
-    numbers = {number for number, _ in view.programs.values()}
-    begun = any(link.program_id not in numbers for link in view.links.values())
-    return same or begun
+    tags = installed.tags(view.instance.maps)
+    return all(view.programs[name][1] == tags[name] for name in tags if name in view.programs)
 
 
 def up(view: View) -> None:
@@ -94,3 +91,22 @@ def up(view: View) -> None:
     wanted = options(view)
     assert wanted is not None, "only findings with a known `up` are mended by it"
     lifecycle.up(view.name, wanted)
+
+
+def down(view: View) -> None:
+    """Take away what is left of the instance.
+
+    Raises:
+        IlaxError: as `lifecycle.down`.
+    """
+    lifecycle.down(view.name)
+
+
+def pinned_programs(view: View) -> None:
+    """Put the set of programs that is pinned on all hooks.
+
+    An upgrade pins the new set before the first hook has it, `up` and `rollback` after
+    the last one: they are completed, or undone.
+    """
+    with program_set.pinned(view.pins.programs) as programs, Transaction() as change:
+        switch.switch(view.network, view.instance, programs, {}, change)

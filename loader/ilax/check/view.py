@@ -34,26 +34,19 @@ class View(Closing):
 
     Attributes:
         problem: why the maps cannot be used; None if they can.
-        installed: tags of this installation's programs, once asked for.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.pins = PinFolder(name)
         self.problem: IlaxError | None = None
-        self.installed: dict[str, str] | None = None
         self._instance: Instance | None = None
         self._stack = ExitStack()
 
     @classmethod
-    def open(cls, name: str, installed: dict[str, str] | None = None) -> Self:
-        """Read what can be read; what cannot is `problem`.
-
-        Args:
-            installed: tags that an earlier view has asked for.
-        """
+    def open(cls, name: str) -> Self:
+        """Read what can be read; what cannot is `problem`."""
         view = cls(name)
-        view.installed = installed
         try:
             view._instance = view._stack.enter_context(Instance.open(name))
         except IlaxError as error:
@@ -70,7 +63,8 @@ class View(Closing):
         if self._instance is None:
             return Needs.NOTHING
         at_home = self.netns == own_netns() and self.uplink_index and self.known
-        return Needs.HOME if at_home else Needs.MAPS
+        settled = not self.unfinished and not self.pins.doomed.is_dir()
+        return Needs.HOME if at_home and settled else Needs.MAPS
 
     # --- the maps --------------------------------------------------------------
 
@@ -102,6 +96,11 @@ class View(Closing):
             return fabric.read(self.instance)
         except ConflictError:
             return None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the first `up` was killed: what it was asked for is not known."""
+        return not self.programs and all(one.delivery == "host" for one in self.endpoints)
 
     @property
     def fabric(self) -> Fabric:

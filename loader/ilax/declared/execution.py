@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from ilax import lifecycle
+from ilax import containers, lifecycle
 from ilax.declared import difference, host, live, reader
 from ilax.declared.difference import Difference
 from ilax.declared.document import Document
@@ -100,7 +100,7 @@ def apply(instance: str, file: str, *, prune: bool) -> Applied:
         with suppress(OlderMinorError), _opened(instance) as opened:
             first = _compare(document, opened, network, names, problems, prune=prune)
             if opened is not None and first.up:
-                _remove_orphans(document, first, Steps(opened, network, names))
+                _remove_orphans(document, first, opened)
         if first is None or first.up:
             notes += lifecycle.up(instance, difference.options_of(document)).notes
         with Instance.open(instance) as opened:
@@ -113,7 +113,7 @@ def apply(instance: str, file: str, *, prune: bool) -> Applied:
     return Applied(first, notes)
 
 
-def _remove_orphans(document: Document, found: Difference, steps: Steps) -> None:
+def _remove_orphans(document: Document, found: Difference, opened: Instance) -> None:
     orphans = _orphans(document, found)
     final = [key for key in found.up if key in _FINAL]
     if orphans and final:
@@ -122,7 +122,7 @@ def _remove_orphans(document: Document, found: Difference, steps: Steps) -> None
             hint="`ilax down` first, or leave it as it is",
         )
     for endpoint in orphans:
-        steps.remove(endpoint)
+        containers.delete(opened, endpoint.sir)
 
 
 def _resolve(document: Document, network: Network, problems: Problems) -> Names:

@@ -10,8 +10,7 @@ from ilax import containers, endpoints, limits, limits_bulk, limits_gc, mappings
 from ilax.attach import detach_tc
 from ilax.declared.difference import Difference, EndpointChange
 from ilax.declared.host import Names
-from ilax.endpoints import Endpoint
-from ilax.netlink import LOOPBACK, Network
+from ilax.netlink import Network
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +38,7 @@ class Steps:
             limits_bulk.put_all(self.instance, found.limits.wanted, doomed)
         if found.prune:
             for endpoint in found.surplus_endpoints:
-                self.remove(endpoint)
+                containers.delete(self.instance, endpoint.sir)
                 wire = found.mappings.wanted_wire(endpoint.sir)
                 if wire is not None:
                     # Its own row has gone with it, and may be declared all the same.
@@ -76,17 +75,10 @@ class Steps:
 
     # --- endpoints -------------------------------------------------------------
 
-    def remove(self, endpoint: Endpoint) -> None:
-        """Remove an endpoint, so that a run that is killed meanwhile finds its rest."""
-        if endpoint.delivery == "host" and endpoint.owns_link:
-            # By its row only the address is known to be ours.
-            self.network.delete_address(LOOPBACK, str(endpoint.sir), 128)
-        containers.delete(self.instance, endpoint.sir)
-
     def _put_endpoint(self, change: EndpointChange) -> None:
         wish = change.wish
         if change.anew and change.row is not None:
-            self.remove(change.row)
+            containers.delete(self.instance, change.row.sir)
         cgroup = self.names.cgroups[wish.cgroup] if wish.cgroup is not None else None
         if change.row is not None and not change.anew:
             self._change_endpoint(change)
