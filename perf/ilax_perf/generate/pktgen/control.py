@@ -9,6 +9,7 @@ that is none is `::`). So the result is read after each line and compared.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from ipaddress import IPv6Address
@@ -111,7 +112,7 @@ def write(path: Path, line: Line) -> None:
     """Write one line; without a look at the result.
 
     Raises:
-        PktgenError: the kernel refused it; with what it says, if that is about this line.
+        PktgenError: the kernel refused it.
     """
     try:
         # One system call: the kernel takes each for a line.
@@ -120,16 +121,15 @@ def write(path: Path, line: Line) -> None:
     except OSError as error:
         number = error.errno or 0
         said = "Operation is not supported" if number == _ENOTSUPP else os.strerror(number)
-        raise PktgenError(path, str(line), said, hint=_hint(path, line, number)) from error
+        raise PktgenError(path, str(line), said, hint=_hint(line, number)) from error
 
 
-def _hint(path: Path, line: Line, number: int) -> str | None:
+def _hint(line: Line, number: int) -> str | None:
     if number == _ENOTSUPP and line.name in {"clone_skb", "burst"}:
         return (
             "this device's driver changes the packets that it sends, as veth does, so each one "
             "must be new: leave it out"
         )
-    # Of this one refusal the file says more than the error number.
-    if line.name == "add_device":
-        return result_of(path.read_text())
+    if number == errno.ENETDOWN:
+        return f"`ip link set {str(line.value).partition('@')[0]} up`"
     return None

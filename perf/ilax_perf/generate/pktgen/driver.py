@@ -146,7 +146,9 @@ class Pktgen:
         path = self.device(assigned).path
         if result.seconds is None or not result.sent:
             raise PktgenError(path, "start", result.said, hint=f"is {assigned.device} up?")
-        if settings.count and not stopped and result.sent != settings.count:
+        # A burst is sent whole.
+        most = settings.count + settings.burst - 1
+        if settings.count and not stopped and not settings.count <= result.sent <= most:
             raise PktgenError(path, f"count {settings.count}", f"sent {result.sent}: {result.said}")
         # Queues that the device does not have are changed at the start, without a word.
         if result.queues != settings.queues:

@@ -37,7 +37,8 @@ class DeviceSettings:
         destination_port: of UDP.
         queues: first and last queue of the device.
         clone_skb: a packet is sent so many times more before the next one is made.
-        burst: packets that the driver gets at once, all of them the same.
+        burst: packets that the driver gets at once, all of them the same; whole bursts
+            are sent, so up to `burst - 1` packets more than `count`.
         xmit_mode: to the driver; into our own stack as if received; through the qdisc.
         checksum: UDP has one, by the device if it can.
     """
