@@ -19,7 +19,8 @@ _SEED = 1
 def zipf_shares(count: int, exponent: float) -> NDArray[np.float64]:
     """Of all packets, what each destination gets; shape (count,), sum 1."""
     weights: NDArray[np.float64] = np.arange(1, count + 1, dtype=np.float64) ** -exponent
-    return weights / weights.sum()
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares
 
 
 def numbers(
