@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from ipaddress import IPv6Address
 
 import numpy as np
@@ -14,7 +15,7 @@ from ilax import address_bulk
 from ilax.instance import Instance
 from ilax_perf.flows import TAG, Flow
 from ilax_perf.generate.live_frames import Spray
-from ilax_perf.generate.traffic import Listed, Range, Traffic, Uniform, Zipf
+from ilax_perf.generate.traffic import Listed, Range, Traffic, Zipf
 from ilax_perf.sites import REMOTE_SENDER, Count, Site
 from lab.topology import Container
 
@@ -52,22 +53,15 @@ def ilax(stack: ExitStack) -> list[Flow]:
     many = Listed(_endpoints(instance, container, wire))
     flows = {
         "rate.spray_1": one,
-        "rate.uniform_64k": _to(one, many, Uniform()),
-        "rate.zipf_64k": _to(one, many, _ZIPF),
+        "rate.uniform_64k": replace(one, destinations=many),
+        "rate.zipf_64k": replace(one, destinations=many, distribution=_ZIPF),
         **{f"rate.size_{name}": _traffic(site, wire, size) for name, size in _SIZES.items()},
     }
     return [_flow(stack, site, name, traffic, arrived) for name, traffic in flows.items()]
 
 
 def _traffic(site: Site, to: IPv6Address, size: int) -> Traffic:
-    # The number of packets is that of a burst.
     return Traffic(site.macs_in, REMOTE_SENDER, Range(to), size=size, seconds=1)
-
-
-def _to(traffic: Traffic, many: Listed, distribution: Uniform | Zipf) -> Traffic:
-    return Traffic(
-        *(traffic.macs, traffic.source, many, distribution), size=traffic.size, seconds=1
-    )
 
 
 def _flow(stack: ExitStack, site: Site, name: str, traffic: Traffic, count: Count) -> Flow:

@@ -49,8 +49,7 @@ class Spray:
 
     def __init__(self, program: Program, plan: Map, destinations: int, traffic: Traffic) -> None:
         self._program, self._plan = program, plan
-        self._traffic = traffic
-        self._begin = self._row(destinations)
+        self._destinations, self._traffic = destinations, traffic
 
     @classmethod
     @contextlib.contextmanager
@@ -64,9 +63,10 @@ class Spray:
                       len(rows), traffic)  # fmt: skip
 
     def burst(self, index: int, count: int) -> float:
-        """Send as fast as possible, beginning with the first destination.
+        """Send as fast as possible, whatever the traffic's rate and end are.
 
-        The receiver's work is done in between, before this returns.
+        It begins with the first destination. The receiver's work is done in between,
+        before this returns.
 
         Args:
             index: of a device in the network namespace of this thread.
@@ -76,13 +76,15 @@ class Spray:
             Nanoseconds for each packet, by the kernel's clock; see
             `repeated.Repeater.burst`.
         """
-        self._plan.update(objects.ONLY, self._begin)
+        self._plan.update(objects.ONLY, self._row(0, 0, 0))
         return run(self._program, self._traffic.size, index, count)
 
     def run(self, index: int) -> Sent:
         """Send the traffic; only the main thread may."""
         traffic = self._traffic
-        self._plan.update(objects.ONLY, self._begin)
+        time = round((traffic.seconds or 0) * 1e9)
+        interval = round(_TICKS / traffic.rate) if traffic.rate else 0
+        self._plan.update(objects.ONLY, self._row(traffic.total or 0, time, interval))
         if traffic.rate is None and traffic.count is not None:
             for at in range(0, traffic.count, _MOST_RUNS):
                 run(self._program, traffic.size, index, min(_MOST_RUNS, traffic.count - at))
@@ -106,7 +108,7 @@ class Spray:
     def _read(self) -> tuple[int, ...]:
         return _SPRAY.unpack(self._plan.lookup(objects.ONLY) or bytes(_SPRAY.size))
 
-    def _row(self, destinations: int) -> bytes:
+    def _row(self, count: int, time: int, interval: int) -> bytes:
         """struct spray of bpf/spray.bpf.c, before the first packet."""
         traffic = self._traffic
         total = frames.constant_sum(traffic)
@@ -114,11 +116,9 @@ class Spray:
             total = (total & 0xFFFF) + (total >> 16)
         # The program adds words as they lie in memory.
         native = int.from_bytes(total.to_bytes(2, "big"), "little")
-        interval = round(_TICKS / traffic.rate) if traffic.rate else 0
         return _SPRAY.pack(
-            *(frames.template(traffic), traffic.total or 0),
-            *(round((traffic.seconds or 0) * 1e9), interval, native),
-            *(destinations, FIRST_PORT, traffic.flows, 0, 0, 0, 0, 0),
+            *(frames.template(traffic), count, time, interval, native),
+            *(self._destinations, FIRST_PORT, traffic.flows, 0, 0, 0, 0, 0),
         )
 
 
