@@ -14,10 +14,11 @@ sys.path[:0] = [str(_ROOT / "tests"), str(_ROOT / "loader")]
 _USAGE = """\
 usage: ilax-perf COMMAND [ARGUMENT]...
 
-  run      measure ilax, as root (`make bench`)
-  compare  what changed between two results, beyond noise
-  plots    draw the pictures of a result
-  scale    compute the numbers of docs/scale.md anew
+  run       measure ilax, as root (`make bench`)
+  compare   what changed between two results, beyond noise
+  plots     draw the pictures of a result
+  scale     compute the numbers of docs/scale.md anew
+  generate  send packets out of a device, as root
 
 `ilax-perf COMMAND --help` says more; perf/README.md says what each row means."""
 
@@ -40,6 +41,10 @@ def _command(name: str) -> Callable[[Sequence[str]], int] | None:
         from ilax_perf import scale
 
         return scale.main
+    if name == "generate":
+        from ilax_perf.generate import cli
+
+        return cli.main
     return None
 
 

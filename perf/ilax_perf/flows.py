@@ -15,6 +15,7 @@ from ilax.address import Address, parse
 from ilax.bpf import Link, Program
 from ilax.instance import Instance
 from ilax.tables import index_key
+from ilax_perf.generate.live_frames import Spray
 from ilax_perf.objects import Loaded, total
 from ilax_perf.overlays import Remote
 from ilax_perf.sites import REMOTE_SENDER, Count, Site
@@ -42,9 +43,10 @@ class Flow:
         name: of the row.
         ns: where the generator sends.
         device: out of which.
-        frame: what it sends.
+        frame: what it sends, unless there is a `spray`.
         count: packets that arrived where they should.
         prepare: called before each burst.
+        spray: sends packets that differ from each other.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Flow:
     frame: bytes
     count: Count
     prepare: Callable[[], None] = _nothing
+    spray: Spray | None = None
 
 
 def inbound(site: Site, name: str, to: IPv6Address, count: Count) -> Flow:

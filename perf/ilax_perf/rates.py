@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rate.*: million 64-byte packets a second that one core receives and delivers.
+"""rate.*: million small packets a second that one core receives and delivers.
 
 Live packets on live devices. What the core does to make them is part of every
 row, for ilax and for all others.
@@ -12,12 +12,12 @@ from contextlib import ExitStack
 from functools import partial
 
 from ilax_perf import flows as own_flows
-from ilax_perf import peer_flows, profile
+from ilax_perf import peer_flows, profile, spray_flows
 from ilax_perf.availability import left_out
 from ilax_perf.flows import Flow
+from ilax_perf.generate.repeated import Repeater
 from ilax_perf.rows import MPPS, TARGETS, Rows, over
 from ilax_perf.sampling import Settings, medians, one_core
-from ilax_perf.sites import Generator
 
 # Frames: 20 to 150 ms.
 _BURST = 300_000
@@ -56,6 +56,13 @@ _COMPARED: dict[str, str | None] = {
     "rate.egress_local": "rate.kernel_route_local",
     "rate.kernel_route_back": None,
     "rate.router": "rate.kernel_route_back",
+    "rate.spray_1": None,
+    "rate.uniform_64k": "rate.spray_1",
+    "rate.zipf_64k": "rate.spray_1",
+    "rate.kernel_route_512": None,
+    "rate.size_512": "rate.kernel_route_512",
+    "rate.kernel_route_1500": None,
+    "rate.size_1500": "rate.kernel_route_1500",
 }
 
 # Rows that explain another one; the first of them is what is left when all of
@@ -91,11 +98,11 @@ def measure(rows: Rows, settings: Settings) -> None:
         built = _build(stack, wanted, settings)
         # Rows that are compared take their turns one right after the other.
         flows = {name: built[name] for name in _COMPARED if name in wanted & built.keys()}
-        generator = stack.enter_context(Generator.make())
+        repeater = stack.enter_context(Repeater.make())
         stack.enter_context(one_core(settings.cpu))
         settings.progress(f"rate.*: {len(flows)} rows take turns")
         cost = medians(
-            {name: partial(_burst, generator, flow) for name, flow in flows.items()},
+            {name: partial(_burst, repeater, flow) for name, flow in flows.items()},
             settings.runs,
             settings.turns,
         )
@@ -105,13 +112,13 @@ def measure(rows: Rows, settings: Settings) -> None:
         _compare(rows, cost)
         for name in filter(rows.missed, _STEPS):
             settings.progress(f"{name}: where the time goes")
-            rows.reasons[name] = _explain(name, generator, flows, cost)
+            rows.reasons[name] = _explain(name, repeater, flows, cost)
 
 
 def _build(stack: ExitStack, wanted: Set[str], settings: Settings) -> dict[str, Flow]:
     """All flows of the sites that are needed and that this machine can have."""
     built: dict[str, Flow] = {}
-    for build, names in {**own_flows.SITES, **peer_flows.SITES}.items():
+    for build, names in {**own_flows.SITES, **spray_flows.SITES, **peer_flows.SITES}.items():
         needs = peer_flows.NEEDS.get(build, ())
         if wanted.isdisjoint(names) or left_out(needs, names, settings.progress):
             continue
@@ -135,7 +142,7 @@ def _versus(own: float, target: float, base: str, cost: float) -> str:
     )
 
 
-def _burst(generator: Generator, flow: Flow) -> float:
+def _burst(repeater: Repeater, flow: Flow) -> float:
     """Nanoseconds for each packet that arrives.
 
     Raises:
@@ -143,7 +150,12 @@ def _burst(generator: Generator, flow: Flow) -> float:
     """
     flow.prepare()
     before = flow.count()
-    each = generator.burst(flow.ns, flow.device, flow.frame, _BURST)
+    index = flow.ns.ifindex(flow.device)
+    with flow.ns.entered():
+        if flow.spray is None:
+            each = repeater.burst(index, flow.frame, _BURST)
+        else:
+            each = flow.spray.burst(index, _BURST)
     arrived = flow.count() - before
     if not _LEAST * _BURST <= arrived <= _BURST:
         raise RuntimeError(f"{flow.name}: {arrived} of {_BURST} packets arrived")
@@ -151,7 +163,7 @@ def _burst(generator: Generator, flow: Flow) -> float:
 
 
 def _explain(
-    name: str, generator: Generator, flows: Mapping[str, Flow], cost: Mapping[str, float]
+    name: str, repeater: Repeater, flows: Mapping[str, Flow], cost: Mapping[str, float]
 ) -> list[str]:
     base = _COMPARED[name]
     target = TARGETS[name].at_least
@@ -163,7 +175,7 @@ def _explain(
 
     def sampled(row: str) -> profile.Shares:
         return profile.sample(
-            lambda: [_burst(generator, flows[row]) for _ in range(_PROFILED_BURSTS)]
+            lambda: [_burst(repeater, flows[row]) for _ in range(_PROFILED_BURSTS)]
         )
 
     # The nearest of the steps differs least in all that is not ours.

@@ -66,8 +66,7 @@ _EMPTY = (1, 10_000)
 
 def expected() -> list[str]:
     """Names of all rows of a smoke run."""
-    from ilax_perf import bulk, commands, costs, limit_costs, memory
-    from ilax_perf.flows import SITES
+    from ilax_perf import bulk, commands, costs, flows, limit_costs, memory, spray_flows
 
     names = [
         *dict.fromkeys(case.base for case in costs.CASES),
@@ -76,7 +75,7 @@ def expected() -> list[str]:
         *bulk.ROWS,
         *commands.ROWS,
         *memory.row_names(full=False),
-        *(name for names in SITES.values() for name in names),
+        *(name for names in {**flows.SITES, **spray_flows.SITES}.values() for name in names),
         *("tcp.kernel_route", "tcp.two_hosts"),
     ]
     return [name for name in names if any(fnmatch(name, pattern) for pattern in PATTERNS)]

@@ -9,15 +9,13 @@ All programs of a site run on the core of the process that generates.
 from __future__ import annotations
 
 import contextlib
-import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from ipaddress import IPv6Address
 from typing import Self
 
-from ilax.bpf import Link, Map, Program
+from ilax.bpf import Link, Program
 from ilax.bpf.link import TCX_INGRESS
-from ilax.bpf.program import LIVE_FRAMES
 from ilax.tables import index_key
 from ilax_perf import objects
 from ilax_perf.plain import attach
@@ -34,46 +32,6 @@ _PAYLOAD = b"\0\0"
 REMOTE_SENDER = IPv6Address("2001:db8:5a5a:1:2000::99")
 
 Count = Callable[[], int]
-
-
-class Generator:
-    """Sends frames of some lengths out of a veth into the device at its other end."""
-
-    def __init__(self, programs: Mapping[str, Program], frame: Map) -> None:
-        self._programs = programs
-        self._frame = frame
-
-    @classmethod
-    @contextlib.contextmanager
-    def make(cls) -> Iterator[Self]:
-        """Load it for as long as the context lasts."""
-        with objects.own("generator") as loaded:
-            yield cls(loaded.programs, loaded.maps["perf_frame"])
-
-    def burst(self, ns: Namespace, device: str, frame: bytes, count: int) -> float:
-        """Send `count` frames.
-
-        The receiver's work is done in between, before this returns.
-
-        Args:
-            ns: where the device is.
-            device: a veth.
-            frame: of a length that bpf/generator.bpf.c has a program for.
-            count: how many.
-
-        Returns:
-            Nanoseconds for each frame, by the kernel's clock. It stands while
-            the kernel prepares the run (which waits for all CPUs, so our own
-            clock would mostly see that) and while others have the core.
-        """
-        program = self._programs[f"perf_generate_{len(frame)}"]
-        self._frame.update(objects.ONLY, frame.ljust(self._frame.value_size, b"\0"))
-        # struct xdp_md: the packet's length and the device it seems to come from
-        with ns.entered():
-            context = struct.pack("=6I", 0, len(frame), 0, ns.ifindex(device), 0, 0)
-            done = program.test_run(frame, ctx=context, repeat=count, flags=LIVE_FRAMES)
-        # The kernel cuts off the fraction.
-        return done.duration_ns + 0.5
 
 
 class Site:
