@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +18,8 @@ from kernels.job import Job
 
 _GUEST = Path(__file__).resolve().parent / "guest.py"
 _BOOT_SECONDS = 180
-# The rest of its memory is for maps of full size.
-_MEMORY = "2G"
+# Three hosts, each with maps of full size.
+_MEMORY = "4G"
 
 
 def _guest(jobs: list[Job], work: Path) -> list[str]:
@@ -81,23 +80,19 @@ def run_emulated(folder: Path, kernel: str, jobs: list[Job], work: Path) -> str:
 
 
 def _run(command: list[str], seconds: float, work: Path) -> str:
-    """Run in a process group of its own, so that the emulator ends with it."""
+    """Run a command that ends itself on SIGTERM, with all that it started."""
     log = work / "machine.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
-            return f"stopped after {seconds:.0f} s"
+            return f"stopped after {seconds:.0f} s, see {log}"
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            # script(1) ends the session that it made, and the emulator with it.
+            process.terminate()
+            process.wait()
     # virtme-ng does not always get to know how the command ended.
     return "" if (work / "finished").exists() else f"ended with {code}, see {log}"

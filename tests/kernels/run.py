@@ -25,6 +25,7 @@ from kernels import job as jobs  # noqa: E402
 from kernels import machine  # noqa: E402
 from kernels.job import Job  # noqa: E402
 from kernels.outcome import FAILED, PASSED, SKIPPED, Outcome, count, read  # noqa: E402
+from lab.cleanup import unwinding_signals  # noqa: E402
 
 RUNNING = "running"
 KERNELS = ("6.1", "6.12", RUNNING)
@@ -46,7 +47,10 @@ def main() -> int:
         parser.error(f"no such job: {', '.join(sorted(unknown))}")
     folder = args.folder.resolve()
     kernels = args.kernel or KERNELS
-    counts = {name: count(run_kernel(name, known, args.job, args.ci, folder)) for name in kernels}
+    with unwinding_signals():
+        counts = {
+            name: count(run_kernel(name, known, args.job, args.ci, folder)) for name in kernels
+        }
     silent = [name for name in kernels if not counts[name][PASSED]]
     if silent:
         print(f"kernels: nothing passed on {', '.join(silent)}")
