@@ -4,7 +4,7 @@
 # fetch.sh FOLDER: what booting Debian's kernels needs, into that folder.
 #
 #   FOLDER/vng             environment with virtme-ng, pinned
-#   FOLDER/6.1, 6.12       a kernel each, unpacked and not installed: boot/, lib/modules/
+#   FOLDER/6.1, 6.12       a kernel each and its headers, unpacked and not installed
 #
 # The emulator is installed, if it is missing. The kernels come from the mirror that this
 # machine's apt uses for Debian, by a configuration of apt that lives in FOLDER: the
@@ -88,23 +88,32 @@ package_of() {
 		sed -n "s/^Depends: \(linux-image-${1//./\\.}\.[^ ,]*\).*/\1/p" | head -n 1
 }
 
+# The headers are for programs that are compiled on the spot, as those of bcc.
 fetch_kernel() {
-	local name=$1 package
+	local name=$1 package release common modules file
 	package=$(package_of "$name")
 	[ -n "$package" ] || {
 		say "the mirror has no kernel $name"
 		return 1
 	}
 	say "$package"
+	release=${package#linux-image-}
+	common=linux-headers-${release%-"$architecture"}-common
 	rm -rf "$folder/$name.new"
 	mkdir -p "$folder/$name.new"
 	(
 		cd "$folder/$name.new"
-		apt-get -qq download "$package" </dev/null
-		dpkg-deb -x ./*.deb .
+		apt-get -qq download "$package" "linux-headers-$release" "$common" </dev/null
+		for file in *.deb; do
+			dpkg-deb -x "$file" .
+		done
 		rm ./*.deb
-		depmod -b . "${package#linux-image-}"
+		modules=lib/modules/$release
+		ln -sfn "$folder/$name/usr/src/linux-headers-$release" "$modules/build"
+		ln -sfn "$folder/$name/usr/src/$common" "$modules/source"
+		depmod -b . "$release"
 	)
+	rm -rf "${folder:?}/$name"
 	mv -T "$folder/$name.new" "$folder/$name"
 }
 
@@ -112,7 +121,7 @@ make_environment
 install_emulator
 missing=()
 for entry in "${kernels[@]}"; do
-	[ -d "$folder/${entry% *}" ] || missing+=("${entry% *}")
+	[ -d "$folder/${entry% *}/usr/src" ] || missing+=("${entry% *}")
 done
 [ "${#missing[@]}" -eq 0 ] && exit
 mirror >/dev/null

@@ -21,7 +21,7 @@ class Job:
         minutes: after that it is stopped and has failed; of an emulated CPU.
         modules: of the kernel, loaded before; without one of them the job is skipped.
         kernels: where it runs; empty: on all.
-        ci: whether it belongs to the subset that runs for every change.
+        ci: kernels on which it belongs to the subset that runs for every change.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Job:
     minutes: float
     modules: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
-    ci: bool = False
+    ci: tuple[str, ...] = ()
 
 
 def read(path: Path) -> Job:
@@ -52,7 +52,7 @@ def read(path: Path) -> Job:
         minutes=items["minutes"],
         modules=tuple(items.get("modules", ())),
         kernels=tuple(items.get("kernels", ())),
-        ci=items.get("ci", False),
+        ci=tuple(items.get("ci", ())),
     )
 
 

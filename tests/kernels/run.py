@@ -65,7 +65,7 @@ def choose(kernel: str, job: Job, names: list[str] | None, only_ci: bool) -> str
         return "not asked for"
     if job.kernels and kernel not in job.kernels:
         return f"is for {', '.join(job.kernels)}"
-    if only_ci and not job.ci:
+    if only_ci and kernel not in job.ci:
         return "not in the subset of CI"
     return ""
 
