@@ -51,12 +51,24 @@ def main() -> int:
         counts = {
             name: count(run_kernel(name, known, args.job, args.ci, folder)) for name in kernels
         }
-    silent = [name for name in kernels if not counts[name][PASSED]]
-    if silent:
-        print(f"kernels: nothing passed on {', '.join(silent)}")
-    if args.ci:
-        silent = silent if all(name in silent for name in kernels if name != RUNNING) else []
-    return int(bool(silent) or any(each[FAILED] for each in counts.values()))
+    for problem in (found := problems(counts, args.ci)):
+        print(f"kernels: {problem}")
+    return int(bool(found))
+
+
+def problems(counts: dict[str, dict[str, int]], only_ci: bool) -> list[str]:
+    """Why the run as a whole has failed; empty if it has not.
+
+    Args:
+        counts: for each kernel that was asked for, how many tests passed and so on.
+        only_ci: a kernel that is not here is fine, if another one is.
+    """
+    found = [f"{each[FAILED]} failed on {name}" for name, each in counts.items() if each[FAILED]]
+    silent = [name for name in counts if not counts[name][PASSED]]
+    others = [name for name in counts if name != RUNNING]
+    if silent and (not only_ci or all(name in silent for name in others)):
+        found.append(f"nothing passed on {', '.join(silent)}")
+    return found
 
 
 def choose(kernel: str, job: Job, names: list[str] | None, only_ci: bool) -> str:
