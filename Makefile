@@ -6,7 +6,7 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup objects perf-objects lint format lock abi verifier-cost test \
-	test-nightly demo bench bench-full bench-smoke package deb man clean
+	test-nightly test-kernels demo bench bench-full bench-smoke package deb man clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,10 @@ test: setup ## all tests (root); ARGS="-k name" chooses
 test-nightly: setup ## 100000 cases of each property; killed at every step (root)
 	@ILAX_CASES=100000 ILAX_STEPS=all $(VENV)/python -m pytest -o faulthandler_timeout=7200 \
 		tests/datapath/test_properties.py tests/e2e/test_every_step.py $(ARGS)
+
+test-kernels: setup ## the same programs on Linux 6.1, 6.12 and this one; ARGS=--ci for less (root)
+	@tests/kernels/fetch.sh build/kernels || echo 'kernels: not all are here'
+	@$(VENV)/python tests/kernels/run.py $(ARGS) build/kernels
 
 demo: setup ## three hosts in network namespaces, a task moves; build/demo.json (root)
 	@$(VENV)/python demo/run.py

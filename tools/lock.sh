@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Pin requirements/dev.in and requirements/lock.in with hashes, into .txt files beside them.
+# Pin each requirements/*.in with hashes, into a .txt file beside it.
 # Run it on the oldest supported Python, or a dependency of that version alone is missed.
 #
 # The caller's pip settings decide where packages come from and must not leak
@@ -22,7 +22,7 @@ python=${PYTHON:-python3}
 	fi
 }
 
-for name in dev lock; do
+for name in dev kernels lock; do
 	output=requirements/$name.txt
 	env -u PIP_FIND_LINKS -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
 		CUSTOM_COMPILE_COMMAND="make lock" \

@@ -11,7 +11,8 @@ perf/verifier_cost.csv has a row for each program and kernel minor version:
     bytes    size of the program after the verifier's rewriting
 
 Figures of two kernels are not comparable, so rows of other minor versions are
-kept as they are, and --check judges only those of the running one. Loading
+kept as they are, and --check judges only those of the running one. Those of other
+kernels come from the result files of `make test-kernels`, by --results. Loading
 programs needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN.
 """
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 import os
 import re
 import sys
@@ -34,6 +36,8 @@ COSTS = Path(__file__).resolve().parent.parent / "perf" / "verifier_cost.csv"
 OBJECTS = ("ingress", "uplink_ingress", "uplink_egress", "container", "cgroup_ingress")
 MEASURES = ("insns", "states", "stack", "bytes")
 TOLERANCE = 0.10
+# Name under which a test on another kernel records rows.
+FIGURE = "verifier_cost"
 # BPF_LOG_STATS: the closing lines of the verifier's log and nothing else.
 LOG_STATS = 4
 # Sizes do not matter to the verifier.
@@ -58,8 +62,14 @@ class Cost:
 
 
 def kernel_release() -> str:
-    """Return the numbers of the running kernel's release, such as 6.18.44."""
-    match = re.match(r"\d+(\.\d+)*", os.uname().release)
+    """Return the numbers of the running kernel's release, such as 6.18.44.
+
+    Debian's older releases end at the second one; its build's name has all of them.
+    """
+    system = os.uname()
+    if debian := re.search(r" Debian (\d+(\.\d+)+)", system.version):
+        return debian.group(1)
+    match = re.match(r"\d+(\.\d+)*", system.release)
     return match.group() if match else os.uname().release
 
 
@@ -114,13 +124,27 @@ def read_costs(text: str) -> list[Cost]:
     ]
 
 
+def read_results(folder: Path) -> list[Cost]:
+    """What tests recorded on other kernels.
+
+    Args:
+        folder: of result files of `make test-kernels`.
+    """
+    tests = [
+        test
+        for path in sorted(folder.glob("*.json"))
+        for test in json.loads(path.read_text())["tests"]
+    ]
+    return [Cost(**row) for test in tests for row in test["figures"].get(FIGURE, ())]
+
+
 def write_costs(costs: list[Cost]) -> str:
     """Return the file's text; rows are sorted by kernel and program."""
     out = io.StringIO()
     names = [field.name for field in fields(Cost)]
     writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()
-    for cost in sorted(costs, key=lambda cost: (cost.kernel.split("."), cost.program)):
+    for cost in sorted(costs, key=lambda cost: ([*map(int, cost.kernel.split("."))], cost.program)):
         writer.writerow(asdict(cost))
     return out.getvalue()
 
@@ -147,12 +171,17 @@ def main() -> int:
     """Run as a program; with --check the exit code is 1 when a cost has grown."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    parser.add_argument("--results", type=Path, help="take what tests on other kernels recorded")
     args = parser.parse_args()
     committed = read_costs(COSTS.read_text()) if COSTS.exists() else []
-    current = [cost for name in OBJECTS for cost in measure(name)]
+    if args.results:
+        current = read_results(args.results)
+    else:
+        current = [cost for name in OBJECTS for cost in measure(name)]
     minor = minor_of(kernel_release())
     if not args.check:
-        others = [cost for cost in committed if cost.minor != minor]
+        minors = {cost.minor for cost in current}
+        others = [cost for cost in committed if cost.minor not in minors]
         COSTS.parent.mkdir(exist_ok=True)
         COSTS.write_text(write_costs([*others, *current]))
         return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connecting a container: veth pair, addresses, routes, rows. All or nothing."""
+"""Connecting a container: pair of devices, addresses, routes, rows. All or nothing."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class AddOptions:
         mtu: bytes, 0 = as the uplink.
         any_source: let it send with any source address.
         cgroup: whose limit counts for what it receives.
+        link: kind of the pair of devices: "veth" or "netkit".
     """
 
     sir: Address
@@ -55,6 +56,7 @@ class AddOptions:
     mtu: int = 0
     any_source: bool = False
     cgroup: Cgroup | None = None
+    link: str = "veth"
 
 
 def add(instance: Instance, options: AddOptions) -> Endpoint:
@@ -71,6 +73,11 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
     require_capabilities("connect a container", namespaces=True)
     instance.require_own_netns("connect a container")
     check_device_name(options.device)
+    if options.link == "netkit" and options.delivery == "xdp":
+        raise UsageError(
+            "XDP cannot redirect into a netkit device; nothing was changed",
+            hint="leave --delivery xdp out, or take a veth",
+        )
     known = fabric.read(instance)
     known.check_sir(options.sir)
     wire = known.to_wire(options.sir)
@@ -224,11 +231,11 @@ def _make_link(
     mtu: int,
     change: Transaction,
 ) -> tuple[Interface, Interface]:
-    """The veth pair, and everything on its inner side; the host's side stays down."""
+    """The pair of devices, and everything on its inner side; the host's side stays down."""
     fd = os.open(namespace, os.O_RDONLY)
     with ExitStack() as closing:
         closing.callback(os.close, fd)
-        network.add_veth(f"{endpoints.DEVICE_PREFIX}%d", options.device, fd, mtu)
+        network.add_pair(options.link, f"{endpoints.DEVICE_PREFIX}%d", options.device, fd, mtu)
         with inside(fd), Network() as inner_network:
             inner = inner_network.interface(options.device)
             change.on_failure(network.delete_interface, inner.peer)

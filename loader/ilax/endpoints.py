@@ -324,7 +324,7 @@ def is_unfinished(device: Interface) -> bool:
     return (
         not device.alias
         and not device.up
-        and device.kind == "veth"
+        and device.kind in ("veth", "netkit")
         and device.name.startswith(DEVICE_PREFIX)
     )
 

@@ -47,7 +47,7 @@ class Interface:
         alias: free text of the interface.
         xdp_program: number of an attached XDP program, 0 for none.
         up: administratively up.
-        peer: number of the other end of a veth, in its own namespace; else 0.
+        peer: number of the other end of a pair, in its own namespace; else 0.
         peer_namespace: number by which our namespace knows that of the other
             end; None if it is our own.
     """
@@ -132,23 +132,26 @@ class Network:
             links = list(self._ipr.get_links(index))
         return _interface(links[0]) if links else None
 
-    def add_veth(self, template: str, peer: str, peer_namespace: int, mtu: int) -> None:
-        """Make a veth pair whose peer is born in another namespace.
+    def add_pair(self, kind: str, template: str, peer: str, peer_namespace: int, mtu: int) -> None:
+        """Make a pair of devices whose peer is born in another namespace.
 
         Args:
+            kind: "veth" or "netkit".
             template: name with `%d`, where the kernel puts a number that is free.
             peer: name of the peer, which also tells the number of this end.
             peer_namespace: descriptor of that namespace.
             mtu: bytes, of both ends.
         """
-        with errors(f"make a veth pair with {peer} at its other end"):
-            self._ipr.link(
-                "add",
-                ifname=template,
-                kind="veth",
-                mtu=mtu,
-                peer={"ifname": peer, "net_ns_fd": peer_namespace, "mtu": mtu},
-            )
+        arguments: dict[str, Any] = {
+            "kind": "veth",
+            "peer": {"ifname": peer, "net_ns_fd": peer_namespace, "mtu": mtu},
+        }
+        if kind == "netkit":
+            from ilax import netkit
+
+            arguments = netkit.arguments(peer, peer_namespace, mtu)
+        with errors(f"make a {kind} pair with {peer} at its other end"):
+            self._ipr.link("add", ifname=template, mtu=mtu, **arguments)
 
     def interfaces(self) -> list[Interface]:
         """All interfaces of the namespace."""

@@ -65,6 +65,11 @@ ARGUMENTS: list[tuple[int, list[str | bytes]]] = [
     (SYSTEM_CALL, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--device", "lo"]),
     (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--mtu", "1279"]),
     (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--delivery", "pigeon"]),
+    (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--link", "string"]),
+    (
+        USAGE,
+        ["endpoint", "add", sir(5), "--netns", CONTAINER, "--link", "netkit", "--delivery", "xdp"],
+    ),
     (USAGE, ["endpoint", "show", "::"]),
     (NOT_FOUND, ["endpoint", "show", sir(5)]),
     (NOT_FOUND, ["endpoint", "del", sir(5)]),

@@ -37,6 +37,13 @@ def endpoint() -> None:
     show_default=True,
     help="Into its stack with GRO, or by XDP redirect into its device.",
 )
+@click.option(
+    "--link",
+    type=click.Choice(["veth", "netkit"]),
+    default="veth",
+    show_default=True,
+    help="Kind of the pair of devices; netkit needs Linux 6.7.",
+)
 @click.option("--mtu", type=click.IntRange(1280, 65535), help="Bytes; default: the uplink's.")
 @click.option("--any-source", is_flag=True, help="Do not check its source addresses.")
 @click.option("--cgroup", help="Its limit counts for what the endpoint receives: path or number.")
@@ -48,6 +55,7 @@ def add(
     host: bool,
     device: str,
     delivery: str,
+    link: str,
     mtu: int | None,
     any_source: bool,
     cgroup: str | None,
@@ -83,6 +91,7 @@ def add(
                     mtu=mtu or 0,
                     any_source=any_source,
                     cgroup=whose,
+                    link=link,
                 ),
             )
     context.show(added, f"endpoint {added.sir} added, wire address {added.wire}")

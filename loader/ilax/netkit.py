@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Links of kind netkit for pyroute2, which does not know them.
+
+netkit (Linux 6.7 and later) is a pair like veth, made for BPF: without the queue of
+packets between its ends. Loaded only by who makes one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyroute2.netlink import nla
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg, ifinfveth
+
+# enum netkit_mode of <linux/if_link.h>: Ethernet frames, as on veth.
+_MODE_L2 = 0
+
+
+class _NetkitData(nla):  # type: ignore[misc]
+    prefix = "IFLA_"
+    nla_map = (
+        ("IFLA_NETKIT_UNSPEC", "none"),
+        ("IFLA_NETKIT_PEER_INFO", "peer_info"),
+        ("IFLA_NETKIT_PRIMARY", "uint8"),
+        ("IFLA_NETKIT_POLICY", "uint32"),
+        ("IFLA_NETKIT_PEER_POLICY", "uint32"),
+        ("IFLA_NETKIT_MODE", "uint32"),
+    )
+
+    @staticmethod
+    def peer_info(*_: Any, **__: Any) -> Any:
+        """The other end is described like an interface."""
+        return ifinfveth
+
+
+def arguments(peer: str, namespace: int, mtu: int) -> dict[str, Any]:
+    """What `IPRoute.link("add", ...)` has to be told about a pair.
+
+    Args:
+        peer: name of the other end.
+        namespace: descriptor of where that is born.
+        mtu: bytes, of that end.
+    """
+    ifinfmsg.ifinfo.register_link_kind(module={"netkit": _NetkitData})
+    attributes = [["IFLA_IFNAME", peer], ["IFLA_NET_NS_FD", namespace], ["IFLA_MTU", mtu]]
+    return {
+        "kind": "netkit",
+        "netkit_mode": _MODE_L2,
+        "netkit_peer_info": {"attrs": attributes},
+    }

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tasks behind a netkit device instead of a veth."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from kernels import exchanges
+from lab import operator, probes, scenarios
+from lab.cleanup import PREFIX
+from lab.ilax import Ilax, environment
+from lab.operator import Options
+from lab.topology import Lab, Plan
+from lab.warm import WarmRunner
+
+_LINK = ("--link", "netkit")
+MODES = {
+    "XDP and tcx": (Options(endpoint_extra=_LINK), "send_handover"),
+    "tcx": (Options(xdp="off", tc="tcx", endpoint_extra=_LINK), "send_peer"),
+    "clsact": (Options(xdp="off", tc="clsact", endpoint_extra=_LINK), "send_peer"),
+}
+
+
+@pytest.fixture(scope="module", params=list(MODES))
+def mode(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def lab(mode: str) -> Iterator[Lab]:
+    Ilax.runner = WarmRunner(environment())
+    try:
+        with Lab.make(f"{PREFIX}{os.getpid():x}k", Plan(hosts=2)) as built:
+            operator.bring_up(built, MODES[mode][0])
+            yield built
+    finally:
+        Ilax.runner.close()
+        Ilax.runner = None
+
+
+def test_the_devices_are_netkit(lab: Lab) -> None:
+    for task in lab.containers:
+        (link,) = task.ns.ip_json("-details", "link", "show", "dev", "eth0")
+        assert link["linkinfo"]["info_kind"] == "netkit"
+
+
+def test_everybody_reaches_everybody(lab: Lab) -> None:
+    tasks = lab.containers
+    pairs = [(a.ns, b.address) for a in tasks for b in tasks if a is not b]
+    assert all(probes.ping_pairs(pairs))
+
+
+def test_packets_are_handed_over(lab: Lab, mode: str) -> None:
+    source, target = lab.containers[0], lab.containers[2]
+    before = Counter(target.host.ilax.counters())
+    probes.must_ping(source.ns, target.address, count=5)
+    counted = Counter(target.host.ilax.counters()) - before
+    assert counted["uplink_ingress", MODES[mode][1]] == 5
+
+
+@pytest.mark.parametrize("extended", [False, True], ids=["plain", "extension headers"])
+@pytest.mark.parametrize("kind", exchanges.KINDS)
+def test_exchange(lab: Lab, kind: str, extended: bool) -> None:
+    for target in (lab.containers[1], lab.containers[2]):
+        exchanges.KINDS[kind](lab.containers[0].ns, target.ns, target.address, extended)
+
+
+def test_a_task_cannot_lie_about_its_address(lab: Lab) -> None:
+    cheat, claimed, target = lab.containers[0], lab.containers[1], lab.containers[2]
+    before = cheat.host.ilax.count("drop_spoofed_source")
+    assert not scenarios.spoof(lab, cheat, claimed, target)
+    assert cheat.host.ilax.count("drop_spoofed_source") > before
+
+
+def test_xdp_does_not_deliver_there(lab: Lab) -> None:
+    host = lab.hosts[0]
+    task = host.containers[0]
+    host.ilax("endpoint", "del", task.address)
+    arguments = operator.add_arguments(task, Options(delivery="xdp", endpoint_extra=_LINK))
+    done = host.ilax.try_(*arguments)
+    assert done.returncode != 0
+    assert "netkit" in done.stderr
+    host.ilax(*operator.add_arguments(task, Options(endpoint_extra=_LINK)))
+    probes.must_ping(task.ns, lab.containers[2].address)

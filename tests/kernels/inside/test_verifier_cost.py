@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every shipped program loads, for about as much of the verifier's work as was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import pytest
+
+import verifier_cost
+
+
+def test_each_program_loads_at_its_recorded_cost(
+    record_property: Callable[[str, object], None],
+) -> None:
+    current = [cost for name in verifier_cost.OBJECTS for cost in verifier_cost.measure(name)]
+    record_property(verifier_cost.FIGURE, [asdict(cost) for cost in current])
+    committed = verifier_cost.read_costs(verifier_cost.COSTS.read_text())
+    if not {cost.minor for cost in current} & {cost.minor for cost in committed}:
+        pytest.skip(f"loaded, but no costs of {current[0].kernel} to compare with")
+    assert not verifier_cost.compare(committed, current)
