@@ -59,6 +59,7 @@ class XdpMode(enum.StrEnum):
     AUTO = "auto"  # native where it pays, or not at all
     NATIVE = "native"
     OFF = "off"
+    CHAIN = "chain"  # in force only: behind the foreign program that holds the hook
 
 
 class TcMode(enum.StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ilax import attach, lifecycle
+from ilax import attach, lifecycle, xdp_slot
 from ilax.address import Address
 from ilax.attach import XDP_LINK, TcMode, XdpMode
 from ilax.check import installed
@@ -31,6 +31,8 @@ def options(view: View) -> UpOptions | None:
 
 
 def _xdp(view: View) -> XdpMode:
+    if view.slots:
+        return XdpMode.AUTO  # stays in its slot
     ours = [view.links[name] for name in (XDP_LINK, f"{XDP_LINK}_new") if name in view.links]
     if not ours:
         # The first `up` pins programs at its end; before, nobody knows what it wanted.
@@ -82,6 +84,7 @@ def is_safe(view: View) -> bool:
     same = all(view.programs[name][1] == tags[name] for name in tags if name in view.programs)
     numbers = {number for number, _ in view.programs.values()}
     begun = any(link.program_id not in numbers for link in view.links.values())
+    begun |= any(number not in numbers | {0} for _, number in xdp_slot.programs(view.pins))
     return same or begun
 
 

@@ -75,6 +75,8 @@ class Traveller:
         if program is None:
             self._note(f"XDP at {name}", self._why_no_xdp())
         else:
+            if program.attached == "slot":
+                self._note(f"XDP at {name}", self._what_calls_us())
             run = self._try(f"XDP at {name}", place, program, frame)
             ended = self._end_of_xdp(run)
             if ended:
@@ -262,6 +264,14 @@ class Traveller:
 
     def _note(self, where: str, text: str) -> None:
         self._steps.append(Step(where, notes=(text,)))
+
+    def _what_calls_us(self) -> str:
+        if not self.uplink.xdp_program:
+            return "no program is attached, so none calls ours: what follows is done by tc"
+        return (
+            f"foreign program {self.uplink.xdp_program} comes first and is not run here: "
+            "what follows holds for what it passes to ours"
+        )
 
     def _why_no_xdp(self) -> str:
         if self.uplink.xdp_program:
