@@ -140,9 +140,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
         before = None if fresh else _ways_of(opened)
         if before is not None and ways.source is None:
             ways = replace(ways, source=before.source)
-        result = _attach_all(
-            network, pins, uplink.index, programs, previous, options, slot, change
-        )
+        result = _attach_all(network, pins, uplink.index, programs, previous, options, slot, change)
         result.fresh = fresh
         _route(network, ways, before, neighbours, change)
         if not fresh:

@@ -58,9 +58,7 @@ def object_paths(folder: Path | None = None, *, linear: bool = False) -> dict[st
     return paths
 
 
-def load(
-    maps: Mapping[str, Map], folder: Path | None = None, *, linear: bool = False
-) -> Programs:
+def load(maps: Mapping[str, Map], folder: Path | None = None, *, linear: bool = False) -> Programs:
     """All programs over maps that exist, attached to nothing yet.
 
     Args:

@@ -60,7 +60,7 @@ def parse(text: str) -> SlotName:
     if not path or not (index.isascii() and index.isdigit()):
         raise UsageError(
             f"{text!r} is no slot; nothing was changed",
-            hint="write it like /sys/fs/bpf/root_array:2: where the array is pinned, and which slot",
+            hint="write where the array is pinned, and which slot: /sys/fs/bpf/root_array:2",
         )
     return SlotName(Path(path), int(index))
 

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ilax import limit_rules, units
+from ilax import limit_rules, units, xdp_slot
 from ilax.address import parse, parse_prefix
-from ilax import xdp_slot
 from ilax.attach import TcMode, XdpMode
 from ilax.errors import UsageError
 
