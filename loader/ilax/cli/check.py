@@ -33,7 +33,7 @@ _LEVELS = ("error", "warning", "info")
     help="Leave out findings of a kind that is known and accepted. May be repeated.",
 )  # fmt: skip
 @click.option(
-    "--report", "report_file", type=click.Path(path_type=Path), metavar="FILE",
+    "--report", "report_file", type=click.Path(path_type=Path, readable=False), metavar="FILE",
     help="Also write the counts there, for `ilax exporter`; in one step.",
 )  # fmt: skip
 @pass_context

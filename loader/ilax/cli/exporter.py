@@ -38,7 +38,7 @@ _CHOICE = "all|top:N|none"
     metavar="SECONDS", help="How old their number may be; counting a million takes a moment.",
 )  # fmt: skip
 @click.option(
-    "--check-report", type=click.Path(path_type=Path), metavar="FILE",
+    "--check-report", type=click.Path(path_type=Path, readable=False), metavar="FILE",
     help="What `ilax check --report` has written. Default: /run/ilax/check-INSTANCE.json.",
 )  # fmt: skip
 @pass_context
