@@ -28,6 +28,7 @@ from ilax.bpf import Map, Object, Program
 from ilax.bpf.handle import Closing, get_pinned
 from ilax.bpf.link import xdp_program_on
 from ilax.bpf.map import PROG_ARRAY
+from ilax.bpf.program import in_words
 from ilax.errors import ConflictError, IlaxError, SystemCallError, UsageError
 from ilax.pins import PinFolder
 from ilax.tables import index_key
@@ -225,7 +226,7 @@ def attach(pins: PinFolder, slot: Slot, program: Program, change: Transaction) -
     now = slot.program()
     if now and not holds_ours(pins, slot):
         raise ConflictError(
-            f"{slot} holds program {_words(now)}; it was left alone",
+            f"{slot} holds program {in_words(now)}; it was left alone",
             hint="name an empty slot (`bpftool map dump pinned PATH` shows them)",
         )
     pins.slots.mkdir(mode=0o700, exist_ok=True)
@@ -309,11 +310,3 @@ def _pin_of(pins: PinFolder, slot: Slot) -> Path:
 def _pins(pins: PinFolder, start: str) -> list[Path]:
     folder = pins.slots
     return sorted(folder.glob(f"{start}*")) if folder.is_dir() else []
-
-
-def _words(number: int) -> str:
-    try:
-        with Program.by_id(number) as program:
-            return f"{program.name} (number {number})"
-    except IlaxError:
-        return f"number {number}"

@@ -16,7 +16,7 @@ from lab.udp import NumberedStream, assert_unharmed, still_flowing
 from lab.wait import until
 from lab.xdp_root import DROPPED, NEIGHBOUR, NOBODY, REFUSED_PORT, SEEN, SLOT, XdpRoot
 
-USAGE, NOT_FOUND, CONFLICT = 2, 3, 4
+USAGE, NOT_FOUND, CONFLICT, TO_DO = 2, 3, 4, 10
 
 SMALL = ("--max-endpoints", "64", "--max-mappings", "1024")
 
@@ -60,6 +60,12 @@ def test_a_slot_of_a_foreign_program(bare: Lab, tmp_path: Path, linear: bool) ->
         assert not probes.ping(far.ns, stranger, count=2, wait=0.2)
         assert host.ilax.counters()["xdp_ingress", "drop_unknown_identifier"] == 2
         assert root.seen(NOBODY) == nobody
+
+        wire = host.ilax.wire(near.address)
+        ask = ("explain", "--in", "uplink", "--src", far.address, "--dst", wire)
+        steps = host.ilax.json(*ask, "--expect", "delivered")["steps"]
+        assert "is not run here" in steps[0]["notes"][0]
+        assert steps[1]["program"]["attached"] == "slot"
 
         # New programs, and another place, while packets pass.
         with (
@@ -120,11 +126,17 @@ def test_what_is_refused(bare: Lab, tmp_path: Path) -> None:
         assert not host.ilax.pins.exists()
 
 
-def test_check_sees_the_slot(bare: Lab, tmp_path: Path) -> None:
+def test_check_and_files_know_the_slot(bare: Lab, tmp_path: Path) -> None:
     host = bare.hosts[0]
     with XdpRoot(host.ns, UPLINK, tmp_path) as root:
         host.ilax(*up_arguments(bare, host, "--xdp-chain", f"{root.pin}:{SLOT}"))
         quiet = check(host.ilax).ids
+        # A file can say so, too.
+        file, text = tmp_path / "host.toml", host.ilax("export")
+        assert "# Left out: the slot" in text
+        for slot, code in ((SLOT, 0), (SLOT + 1, TO_DO)):
+            file.write_text(text.replace('xdp = "auto"', f'xdp-chain = "{root.pin}:{slot}"'))
+            assert host.ilax.try_("plan", "--exit-code", file).returncode == code
         root.empty(SLOT)
         assert check(host.ilax).ids - quiet == {"hook.slot-empty", "hook.xdp-foreign"}
         assert check(host.ilax, "--fix").ids == quiet

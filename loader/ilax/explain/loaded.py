@@ -39,7 +39,8 @@ class Place:
         return self.hook == "xdp_ingress"
 
     @property
-    def _tc(self) -> attach.Hook:
+    def tc(self) -> attach.Hook:
+        """The tc hook; not for XDP."""
         if self.hook == "container":
             return port_hook(self.ifindex)
         out = self.hook == "uplink_egress"
@@ -98,7 +99,7 @@ def find(network: Network, instance: Instance, place: Place) -> Loaded | None:
             number = next((n for _, n in xdp_slot.programs(instance.pins) if n), None)
             attached = "slot"
     else:
-        found = attach.program_on(network, links, place._tc)
+        found = attach.program_on(network, links, place.tc)
         number, attached = (None, "") if found is None else (found[0], found[1].value)
     if not number:
         return None
