@@ -20,7 +20,13 @@
 
 #define REFUSED_PORT 7009
 
-enum { SEEN, DROPPED, NOBODY, NEIGHBOUR, SEEN_ROWS };
+enum {
+	SEEN,
+	DROPPED,
+	NOBODY,
+	NEIGHBOUR,
+	SEEN_ROWS
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
