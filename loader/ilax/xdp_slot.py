@@ -138,7 +138,8 @@ class Slot(Closing):
                 raise
             raise ConflictError(
                 f"{self} does not take XDP program {program.name}: all programs of an array and "
-                "those that call it must agree in type, attach type and JIT; it was left alone"
+                "those that call it must agree in type, attach type, JIT and frags; it was left "
+                "alone"
             ) from error
 
     def clear(self) -> None:
@@ -189,12 +190,13 @@ def _owner_type(array: Map) -> int | None:
 
 
 @contextmanager
-def remembered(pins: PinFolder) -> Iterator[list[Slot]]:
+def remembered(pins: PinFolder, *, read_only: bool = False) -> Iterator[list[Slot]]:
     """The slots that an instance was put into, open; more than one after a killed `up`."""
     with ExitStack() as stack:
         found = []
         for pin in _pins(pins, _ARRAY):
-            slot = Slot(Map.open_pinned(pin), int(pin.name.rpartition("_")[2]))
+            array = Map.open_pinned(pin, read_only=read_only)
+            slot = Slot(array, int(pin.name.rpartition("_")[2]))
             found.append(stack.enter_context(slot))
         yield found
 

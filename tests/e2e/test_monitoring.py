@@ -20,21 +20,22 @@ from lab.cgroups import own_cgroups
 from lab.cleanup import PREFIX
 from lab.ilax import Ilax, environment
 from lab.netns import run
-from lab.prometheus import EXPORTER_PORT, Prometheus, dashboard, exporting, get, tool
+from lab.prometheus import (
+    EXPORTER_PORT,
+    NOBODY,
+    ONE_CAPABILITY,
+    Prometheus,
+    dashboard,
+    exporting,
+    get,
+    tool,
+)
 from lab.topology import UPLINK, Host, Lab, Plan
 from lab.wait import until
 
 PRIVILEGE = 5
 PORT = 4711
 ECT = 2
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-# What ilax-exporter.service has.
-ONE_CAPABILITY = (
-    *NOBODY,
-    "--bounding-set=-all,+dac_read_search",
-    "--inh-caps=-all,+dac_read_search",
-    "--ambient-caps=+dac_read_search",
-)
 # A limit of each kind, whose packets cost 25 ms.
 LIMITS: dict[str, tuple[str, ...]] = {
     "drop": (),

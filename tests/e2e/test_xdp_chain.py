@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from ilax.bpf import Program
 from lab import foreign, operator, probes
 from lab.faults import kill_at, steps
 from lab.findings import check
+from lab.ilax import Ilax
+from lab.prometheus import ONE_CAPABILITY
 from lab.topology import UPLINK, Host, Lab
 from lab.udp import NumberedStream, assert_unharmed, still_flowing
 from lab.wait import until
@@ -30,6 +33,17 @@ def up_arguments(lab: Lab, host: Host, *chain: object) -> list[object]:
 def own_program(host: Host) -> int:
     with Program.open_pinned(host.ilax.pins / "v1/programs/ilax_uplink_xdp") as program:
         return program.id
+
+
+def exported(host: Host) -> float:
+    """What the exporter says of the slot, with the privileges of its unit."""
+    weak = Ilax(host.ns, host.ilax.instance, ONE_CAPABILITY)
+    (sample,) = [
+        one
+        for one in json.loads(weak.try_("exporter", "--once", as_json=True).stdout)
+        if one["labels"] == {"link": "xdp_slot"}
+    ]
+    return float(sample["value"])
 
 
 @pytest.mark.parametrize("linear", [False, True], ids=["frags", "linear"])
@@ -131,6 +145,7 @@ def test_check_and_files_know_the_slot(bare: Lab, tmp_path: Path) -> None:
     with XdpRoot(host.ns, UPLINK, tmp_path) as root:
         host.ilax(*up_arguments(bare, host, "--xdp-chain", f"{root.pin}:{SLOT}"))
         quiet = check(host.ilax).ids
+        assert exported(host) == 1
         # A file can say so, too.
         file, text = tmp_path / "host.toml", host.ilax("export")
         assert "# Left out: the slot" in text
@@ -139,6 +154,7 @@ def test_check_and_files_know_the_slot(bare: Lab, tmp_path: Path) -> None:
             assert host.ilax.try_("plan", "--exit-code", file).returncode == code
         root.empty(SLOT)
         assert check(host.ilax).ids - quiet == {"hook.slot-empty", "hook.xdp-foreign"}
+        assert exported(host) == 0
         assert check(host.ilax, "--fix").ids == quiet
         assert root.slots()[SLOT] == own_program(host)
         root.fill(SLOT, root.neighbour)
