@@ -25,6 +25,8 @@ INCLUDE_DIRS = ("maps_schema", "datapath")
 SHIPPED = (
     "maps_schema/abi.bpf.c",
     "xdp/ingress.bpf.c",
+    "xdp/ingress_linear.bpf.c",
+    "xdp/slot_probe.bpf.c",
     "tc/uplink_ingress.bpf.c",
     "tc/uplink_egress.bpf.c",
     "tc/container.bpf.c",
@@ -119,7 +121,7 @@ def is_current(source: Path, target: Path) -> bool:
     """Tell whether no source that the object could depend on is newer than it."""
     if not target.exists():
         return False
-    inputs = [source, Path(__file__), *source.parent.glob("*.h")]
+    inputs = [source, Path(__file__), *source.parent.glob("*.[ch]")]
     for directory in INCLUDE_DIRS:
         inputs.extend((ROOT / directory).glob("*.h"))
     return target.stat().st_mtime_ns >= max(path.stat().st_mtime_ns for path in inputs)

@@ -56,6 +56,7 @@ def build(output: Path) -> Path:
         _libraries(tree / _LIBRARY)
         _command(tree / "usr/sbin/ilax")
         _copy(ROOT / "packaging/systemd", tree / "usr/lib/systemd/system", "*.service")
+        _copy(ROOT / "packaging/systemd", tree / "usr/lib/systemd/system", "*.timer")
         _copy(ROOT / "docs", tree / "usr/share/doc/ilax", "*.md")
         _copy(ROOT / "packaging/grafana", tree / "usr/share/ilax", "*.json")
         _copy(ROOT / "packaging/prometheus", tree / "usr/share/ilax", "alerts.yml")

@@ -21,7 +21,11 @@ static __always_inline int uplink_ingress(hook_ctx *ctx)
 }
 
 /* "frags": without it the kernel caps the MTU of the device at one page. */
-SEC("xdp.frags")
+#ifndef ILAX_XDP_SECTION
+#define ILAX_XDP_SECTION "xdp.frags"
+#endif
+
+SEC(ILAX_XDP_SECTION)
 int ilax_uplink_xdp(struct xdp_md *ctx)
 {
 	return uplink_ingress(ctx);

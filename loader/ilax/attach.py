@@ -23,6 +23,7 @@ from typing import Any
 from ilax import tc_order
 from ilax.bpf import Link, LinkInfo, Program
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS, XDP_NATIVE
+from ilax.bpf.program import in_words
 from ilax.errors import ConflictError, NotFoundError, SystemCallError
 from ilax.netlink import Network, errors
 from ilax.tc_order import Place
@@ -59,6 +60,7 @@ class XdpMode(enum.StrEnum):
     AUTO = "auto"  # native where it pays, or not at all
     NATIVE = "native"
     OFF = "off"
+    CHAIN = "chain"  # in force only: behind the foreign program that holds the hook
 
 
 class TcMode(enum.StrEnum):
@@ -461,8 +463,4 @@ def _foreign_program(network: Network, ifindex: int) -> str | None:
     interface = network.interface_by_index(ifindex)
     if interface is None or not interface.xdp_program:
         return None
-    try:
-        with Program.by_id(interface.xdp_program) as program:
-            return f"{program.name} (number {program.id})"
-    except SystemCallError:
-        return f"number {interface.xdp_program}"
+    return in_words(interface.xdp_program)

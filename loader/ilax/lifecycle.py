@@ -27,6 +27,7 @@ from ilax import (
     program_set,
     schema,
     tc_order,
+    xdp_slot,
 )
 from ilax.address import Address, Prefix
 from ilax.attach import Hook, TcMode, XdpMode
@@ -43,6 +44,7 @@ from ilax.privileges import require_capabilities
 from ilax.tables import Table, index_key
 from ilax.tc_order import Place
 from ilax.transaction import Transaction
+from ilax.xdp_slot import Slot, SlotName
 
 # The host's stack sends SIR destinations here; the uplink's egress program
 # rewrites them and finds the real next hop. The address answers to nobody: a
@@ -62,6 +64,8 @@ class UpOptions:
         host_address: SIR address of the host's own processes.
         tc_order: place among the tcx programs of others on the uplink; None: last,
             or where ours are.
+        xdp_chain: slot of a foreign program's array for our XDP program; None: the one
+            that it is in, if XDP is AUTO.
         max_endpoints, max_mappings, max_limits: rows; used when the maps are made.
     """
 
@@ -72,6 +76,7 @@ class UpOptions:
     xdp: XdpMode = XdpMode.AUTO
     tc: TcMode = TcMode.AUTO
     tc_order: Place | None = None
+    xdp_chain: SlotName | None = None
     max_endpoints: int = 0
     max_mappings: int = 0
     max_limits: int = 0
@@ -100,7 +105,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
         NotFoundError: there is no such uplink; nothing was touched.
         LayoutError: pinned maps of another contract; nothing was touched.
         VerifierError: the kernel refused a program; the old state runs on.
-        ConflictError: a foreign XDP program, or another namespace's instance.
+        ConflictError: a foreign XDP program or slot, or another namespace's instance.
     """
     require_kernel()
     require_capabilities("bring an instance up")
@@ -123,7 +128,9 @@ def up(instance: str, options: UpOptions) -> UpResult:
             check_upgrade(opened, options)
             # A killed `down` may have taken folders away.
             pins.create()
-        loaded = program_set.load(opened.maps)
+        slot = _slot(pins, options, held)
+        linear = slot is not None and not slot.takes_frags()
+        loaded = program_set.load(opened.maps, linear=linear)
         programs = {name: held.enter_context(p) for name, p in loaded.items()}
         previous = {name: _previous(pins, name, held) for name in programs}
         if fresh:
@@ -133,7 +140,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
         before = None if fresh else _ways_of(opened)
         if before is not None and ways.source is None:
             ways = replace(ways, source=before.source)
-        result = _attach_all(network, pins, uplink.index, programs, previous, options, change)
+        result = _attach_all(network, pins, uplink.index, programs, previous, options, slot, change)
         result.fresh = fresh
         _route(network, ways, before, neighbours, change)
         if not fresh:
@@ -187,6 +194,7 @@ def down(instance: str, *, force: bool = False) -> None:
                 # by themselves whose they are.
                 with Network() as network:
                     endpoints.remove_devices(network, instance)
+        xdp_slot.leave(pins)
         pins.remove()
 
 
@@ -205,6 +213,7 @@ def _take_down(opened: Instance, *, force: bool) -> None:
     with Network() as network:
         # XDP first: from then on tc does the whole job until it is gone, too.
         attach.detach_xdp(opened.pins.links)
+        xdp_slot.leave(opened.pins)
         endpoints.remove_all(network, opened)
         for hook in uplink_hooks(uplink):
             # Whoever shares an uplink does so by tcx: a filter there is not ours.
@@ -229,6 +238,10 @@ def _check_addresses(options: UpOptions) -> None:
         raise UsageError(
             "an order among tcx programs needs tcx, not clsact, whose filters have preferences; "
             "nothing was changed"
+        )
+    if options.xdp_chain is not None and options.xdp is not XdpMode.AUTO:
+        raise UsageError(
+            "a slot of a foreign program goes with --xdp auto only; nothing was changed"
         )
     if options.gateway is not None and not options.gateway.is_unicast:
         raise UsageError(f"{options.gateway} cannot be a next hop; nothing was changed")
@@ -256,6 +269,7 @@ def _make_instance(pins: PinFolder, options: UpOptions, change: Transaction) -> 
         # Instance.open() says which contract that is.
         Instance.open(pins.instance).close()
     # What a killed `up` or `down` has left; without maps it is of no use.
+    xdp_slot.leave(pins)
     pins.remove()
     change.on_failure(pins.remove)
     pins.create()
@@ -346,6 +360,7 @@ def _attach_all(
     programs: dict[str, Program],
     previous: dict[str, Program | None],
     options: UpOptions,
+    slot: Slot | None,
     change: Transaction,
 ) -> UpResult:
     """Taker before giver: tc is in place before XDP hands packets over to it."""
@@ -357,10 +372,36 @@ def _attach_all(
             options.tc_order,
         )  # fmt: skip
     name = "ilax_uplink_xdp"
-    mode, note = attach.attach_xdp(
-        network, pins.links, ifindex, programs[name], options.xdp, change, previous[name]
-    )
+    if slot is not None:
+        xdp_slot.attach(pins, slot, programs[name], change)
+        change.on_success(attach.detach_xdp, pins.links)
+        mode, note = XdpMode.CHAIN, _not_called(slot, ifindex)
+    else:
+        mode, note = attach.attach_xdp(
+            network, pins.links, ifindex, programs[name], options.xdp, change, previous[name]
+        )
+        change.on_success(xdp_slot.leave, pins)
     return UpResult(fresh=True, xdp=mode, tc=used, notes=[note] if note else [])
+
+
+def _slot(pins: PinFolder, options: UpOptions, held: ExitStack) -> Slot | None:
+    """Where our XDP program is to be called from by a foreign one; None: from nowhere."""
+    if options.xdp_chain is not None:
+        return held.enter_context(Slot.open(options.xdp_chain))
+    if options.xdp is not XdpMode.AUTO:
+        return None
+    slots = held.enter_context(xdp_slot.remembered(pins))
+    # One that is not ours any more is somebody else's place.
+    return next((s for s in slots if not s.program() or xdp_slot.holds_ours(pins, s)), None)
+
+
+def _not_called(slot: Slot, ifindex: int) -> str | None:
+    if slot.is_called_at(ifindex) is not False:
+        return None
+    return (
+        f"no program on the XDP hook uses array {slot.array.name}: until one does, "
+        "tc does the whole job"
+    )
 
 
 def _write_config(

@@ -65,9 +65,10 @@ class OlderMajor:
         self.major = major
         self.version = pins.base / f"v{major}"
         self.programs = self.version / "programs"
-        # A killed migration may have moved it already.
-        links = self.version / "links"
+        # A killed migration may have moved them already.
+        links, slots = self.version / "links", self.version / "slots"
         self.links = links if links.is_dir() else pins.links
+        self.slots = slots if slots.is_dir() else pins.slots
 
     @classmethod
     def find(cls, pins: PinFolder) -> OlderMajor | None:
@@ -92,13 +93,13 @@ class OlderMajor:
         return cls(pins, older[-1])
 
     def open_new(self, change: Transaction) -> Instance:
-        """Empty maps of ours beside the old ones; its links are still the old ones.
+        """Empty maps of ours beside the old ones; links and slots are still the old ones.
 
         Args:
             change: what was made goes again if it fails.
         """
         pins = PinFolder(self.pins.instance)
-        pins.links = self.links
+        pins.links, pins.slots = self.links, self.slots
         for folder in (pins.maps_new, pins.programs_new, pins.programs, pins.previous):
             remove_folder(folder)  # of a killed migration
         pins.version.mkdir(mode=0o700, exist_ok=True)
@@ -140,7 +141,10 @@ class OlderMajor:
         if self.links != pins.links:
             remove_folder(pins.links)
             self.links.rename(pins.links)
-        opened.pins.links = pins.links
+        if self.slots != pins.slots:
+            remove_folder(pins.slots)
+            self.slots.rename(pins.slots)
+        opened.pins.links, opened.pins.slots = pins.links, pins.slots
         pins.maps_new.rename(pins.maps)
         _attach_cgroups(opened)
         self.sweep()

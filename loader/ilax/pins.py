@@ -6,6 +6,7 @@
                                         /previous/<program>
                                         /links/<link>
                                         /down           while it is taken down
+                                        /slots/...  (see `xdp_slot.py`)
 
 The folder of maps appears by one rename, complete, so a crash leaves either no
 instance or a whole one.
@@ -50,6 +51,7 @@ class PinFolder:
         self.dropped = self.version / "previous_old"
         self.links = self.version / "links"
         self.doomed = self.version / "down"
+        self.slots = self.version / "slots"
 
     @property
     def _sets(self) -> tuple[Path, ...]:
@@ -70,11 +72,13 @@ class PinFolder:
     def remove(self) -> None:
         """Remove everything of this instance and version; links let go first.
 
+        What is in a slot of a foreign array stays there: `xdp_slot.leave` comes before.
+
         The folder of maps disappears as it came, by one rename, so that a crash
         leaves a whole instance or none. The folder of all instances carries the
         lock and goes with that.
         """
-        for folder in (self.links, *self._sets, self.maps_new):
+        for folder in (self.links, self.slots, *self._sets, self.maps_new):
             remove_folder(folder)
         if self.maps.is_dir():
             self.maps.rename(self.maps_new)

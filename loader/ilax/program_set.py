@@ -35,16 +35,19 @@ OBJECTS = {
 }
 
 
-def object_paths(folder: Path | None = None) -> dict[str, Path]:
+def object_paths(folder: Path | None = None, *, linear: bool = False) -> dict[str, Path]:
     """File of each object, by name.
 
     Args:
         folder: objects to use instead of the shipped ones of the same names.
+        linear: of XDP, the one without "frags".
 
     Raises:
         UsageError: there is none of these names in the folder.
     """
     paths = {name: schema.object_path(name) for name in OBJECTS}
+    if linear:
+        paths["ingress"] = schema.object_path("ingress_linear")
     if folder is not None:
         own = {name: folder / path.name for name, path in paths.items()}
         own = {name: path for name, path in own.items() if path.is_file()}
@@ -55,11 +58,12 @@ def object_paths(folder: Path | None = None) -> dict[str, Path]:
     return paths
 
 
-def load(maps: Mapping[str, Map], folder: Path | None = None) -> Programs:
+def load(maps: Mapping[str, Map], folder: Path | None = None, *, linear: bool = False) -> Programs:
     """All programs over maps that exist, attached to nothing yet.
 
     Args:
         folder: see `object_paths`.
+        linear: XDP without "frags"; see `xdp/ingress_linear.bpf.c`.
 
     Raises:
         UsageError: an object has not the program that it should have.
@@ -67,7 +71,7 @@ def load(maps: Mapping[str, Map], folder: Path | None = None) -> Programs:
     """
     programs: Programs = {}
     with ExitStack() as undo:
-        for object_name, path in object_paths(folder).items():
+        for object_name, path in object_paths(folder, linear=linear).items():
             program = OBJECTS[object_name]
             with Object.open(path) as obj:
                 if program not in obj.programs:

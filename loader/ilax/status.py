@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ilax import fabric
+from ilax import fabric, xdp_slot
 from ilax.bpf import Link, Program
 from ilax.errors import NotFoundError, SystemCallError
 from ilax.tables import index_key
@@ -38,7 +38,8 @@ class Status:
 
     Attributes:
         netns: inode number of the namespace it serves.
-        xdp: whether an XDP program of ours is attached.
+        xdp: whether an XDP program of ours is attached, or in a slot.
+        xdp_slots: slots of foreign arrays that hold it, in words.
         tc: "tcx" or "clsact"; filters of clsact are not among the links.
         limits: cgroups that have a row, empty ones included.
         capacities: rows each table has room for; of limits, row 0 is unused.
@@ -54,6 +55,7 @@ class Status:
     cbit: bool
     typed: bool
     xdp: bool
+    xdp_slots: list[str]
     tc: str
     links: list[LinkStatus]
     endpoints: int
@@ -85,6 +87,7 @@ def read(instance: Instance) -> Status:
             )
     keys, _ = instance.endpoints.rows()
     assert row is not None
+    slots = [where for where, number in xdp_slot.programs(instance.pins) if number]
     return Status(
         instance=instance.name,
         netns=int(row["netns"]),
@@ -95,7 +98,8 @@ def read(instance: Instance) -> Status:
         blocks=[str(p) for p in known.blocks],
         cbit=known.cbit,
         typed=known.typed,
-        xdp=any(link.link == "xdp_ingress" and link.ifindex for link in links),
+        xdp=bool(slots) or any(link.link == "xdp_ingress" and link.ifindex for link in links),
+        xdp_slots=slots,
         tc="tcx" if any(link.link == "uplink_ingress" for link in links) else "clsact",
         links=links,
         endpoints=len(keys),

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ilax import attach, cgroup_attach, endpoints
+from ilax import attach, cgroup_attach, endpoints, xdp_slot
 from ilax.attach import Hook
 from ilax.bpf import Link, Program
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS
@@ -70,7 +70,7 @@ def switch(
         if number is not None and number != programs[program].id:
             attach.swap_filter(network, hook, programs[program], _program(number, known), change)
             changed += 1
-    return changed
+    return changed + xdp_slot.swap(instance.pins, programs[XDP_PROGRAM], change)
 
 
 def at_work(network: Network, instance: Instance) -> set[int]:
@@ -83,6 +83,7 @@ def at_work(network: Network, instance: Instance) -> set[int]:
                 found.add(info.program_id)
     for hook, _ in _filter_hooks(instance):
         found.add(attach.filter_program(network, hook) or 0)
+    found |= {number for _, number in xdp_slot.programs(instance.pins)}
     return found - {0}
 
 

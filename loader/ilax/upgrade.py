@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ilax import migration, program_set, selftest, soak, switch
+from ilax import migration, program_set, selftest, soak, switch, xdp_slot
 from ilax.bpf import Program
 from ilax.errors import ConflictError, IlaxError
 from ilax.guards import Limits, Trip, Window
@@ -148,7 +148,8 @@ def _switch_over(pins: PinFolder, objects: Path | None, held: ExitStack) -> _Cha
         program_set.settle(pins)
         current = held.enter_context(program_set.pinned(pins.programs))
         previous = held.enter_context(program_set.pinned(pins.previous))
-        loaded = program_set.load(opened.maps, objects)
+        linear = xdp_slot.needs_linear(pins)
+        loaded = program_set.load(opened.maps, objects, linear=linear)
         programs = {name: held.enter_context(program) for name, program in loaded.items()}
         # An earlier switch was killed half-way: its set never was at work as a whole.
         half_way = switch.at_work(network, opened) & (_ids(previous) - _ids(current))
@@ -175,7 +176,8 @@ def _migrate(pins: PinFolder, options: UpgradeOptions, tell: Progress) -> Upgrad
             )
         opened = held.enter_context(older.open_new(change))
         current = held.enter_context(program_set.pinned(older.programs))
-        loaded = program_set.load(opened.maps, options.objects)
+        linear = xdp_slot.needs_linear(opened.pins)
+        loaded = program_set.load(opened.maps, options.objects, linear=linear)
         programs = {name: held.enter_context(program) for name, program in loaded.items()}
         # As late as possible: what the old programs count from now on is not carried over.
         older.carry_rows(opened)

@@ -66,6 +66,13 @@ def test_order_among_tcx_programs(bare: Lab, tmp_path: Path) -> None:
             assert found.ids == {"hook.foreign-before"}
             shell(host.ns, found.findings[0]["command"])
             assert check(host.ilax).ids == {"hook.foreign-after"}
+            # What others do with a packet is not known, and is said to be so.
+            ask = ("explain", "--in", a.address, "--dst", str(bare.plan.router))
+            steps = host.ilax.json(*ask, "--hop-limit", "9")["steps"]
+            assert [
+                s["where"] for s in steps if s["notes"] and "not run here" in s["notes"][0]
+            ] == [f"tc egress at {UPLINK}"]
+            assert "foreign_tc" in str(steps)
             host.ilax("down")
             with host.ns.entered():
                 left = tcx_programs_on(host.ns.ifindex(UPLINK), TCX_INGRESS)

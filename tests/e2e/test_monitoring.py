@@ -20,21 +20,22 @@ from lab.cgroups import own_cgroups
 from lab.cleanup import PREFIX
 from lab.ilax import Ilax, environment
 from lab.netns import run
-from lab.prometheus import EXPORTER_PORT, Prometheus, dashboard, exporting, get, tool
-from lab.topology import Host, Lab, Plan
+from lab.prometheus import (
+    EXPORTER_PORT,
+    NOBODY,
+    ONE_CAPABILITY,
+    Prometheus,
+    dashboard,
+    exporting,
+    get,
+    tool,
+)
+from lab.topology import UPLINK, Host, Lab, Plan
 from lab.wait import until
 
 PRIVILEGE = 5
 PORT = 4711
 ECT = 2
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-# What ilax-exporter.service has.
-ONE_CAPABILITY = (
-    *NOBODY,
-    "--bounding-set=-all,+dac_read_search",
-    "--inh-caps=-all,+dac_read_search",
-    "--ambient-caps=+dac_read_search",
-)
 # A limit of each kind, whose packets cost 25 ms.
 LIMITS: dict[str, tuple[str, ...]] = {
     "drop": (),
@@ -173,8 +174,11 @@ def test_prometheus_draws_every_panel(
     lab: Lab, host: Host, statistics: None, tmp_path: Path
 ) -> None:
     ilax = (*ONE_CAPABILITY, sys.executable, "-m", "ilax", "--instance", host.ilax.instance)
+    report = tmp_path / "check.json"
+    assert not host.ilax.try_("check", "--report", report).returncode
+    options = ("--check-report", str(report))
     with (
-        exporting(host.ns, *ilax, environment=environment()),
+        exporting(host.ns, *ilax, environment=environment(), options=options),
         Prometheus.running(host.ns, tmp_path, "200ms") as prometheus,
         traffic(lab),
     ):
@@ -191,6 +195,20 @@ def test_prometheus_draws_every_panel(
         page = get(host.ns, EXPORTER_PORT, "/metrics").decode()
         linted = run(tool("promtool"), "check", "metrics", text_in=page)
         assert not linted.stdout + linted.stderr
+
+        # What a check finds is seen when it has run, and not before.
+        found = 'sum by (severity) (ilax_check_findings{severity="error"})'
+        ran = prometheus.value("ilax_check_last_run_timestamp_seconds") or 0
+        assert prometheus.value(found) == 0
+        assert prometheus.value('ilax_check_checks{result!="made"} > 0') is None
+        host.ns.ip("-6", "route", "del", str(lab.plan.sir_prefix), "dev", UPLINK)
+        host.ilax.try_("check", "--report", report)
+        until(lambda: prometheus.value(found) == 1, "a finding")
+        assert (prometheus.value("ilax_check_last_run_timestamp_seconds") or 0) > ran > 0
+        (one,) = prometheus.query('ilax_check_findings{severity="error"} > 0')
+        assert one["metric"]["id"] == "route.sir-missing"
+        host.ilax.try_("check", "--fix", "--report", report)
+        until(lambda: prometheus.value(found) == 0, "the end of the finding")
 
         # The instance goes, and comes again, and is upgraded; the exporter stays.
         counted = prometheus.value('sum(ilax_packets_total{reason="send_meta"})')

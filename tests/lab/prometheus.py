@@ -22,6 +22,15 @@ RULES = PACKAGING / "prometheus" / "alerts.yml"
 DASHBOARD = PACKAGING / "grafana" / "ilax.json"
 EXPORTER_PORT, PORT = 9119, 9090
 
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+# What ilax-exporter.service has.
+ONE_CAPABILITY = (
+    *NOBODY,
+    "--bounding-set=-all,+dac_read_search",
+    "--inh-caps=-all,+dac_read_search",
+    "--ambient-caps=+dac_read_search",
+)
+
 
 def tool(name: str) -> Path:
     """Path of `prometheus` or `promtool`: of `make setup`, or in PATH.

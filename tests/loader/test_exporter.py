@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import socket
+import stat
 import subprocess
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ilax import counters, limit_readings, schema
 from ilax.bpf import possible_cpus
+from ilax.cli.check import ERRORS
 from ilax.errors import SystemCallError
 from ilax.exporter import choice
 from ilax.exporter.collector import Collector, Options
@@ -310,3 +314,43 @@ def test_one_page_is_served_and_nothing_else(running: Lab) -> None:
 )
 def test_bad_options_are_refused(lab: Lab, arguments: list[str]) -> None:
     assert lab.ilax("exporter", *arguments).exit_code == 2
+
+
+def test_the_last_check_is_told_from_its_report(lab: Lab, tmp_path: Path) -> None:
+    """Also of an instance that is not up; nothing is told where there is none."""
+    report = tmp_path / "made" / "check.json"
+    options = Options(check_report=report)
+    assert not [key for key in scrape(lab, options) if key[0].startswith("ilax_check")]
+    before = time.time()
+    done = lab.ilax("check", "--report", str(report), "--ignore", "pin.mode")
+    assert done.exit_code == ERRORS
+    found = scrape(lab, options)
+    assert found["ilax_up",] == 0
+    assert found["ilax_check_findings", "instance.not-up", "error"] == 1
+    assert found["ilax_check_findings", "uplink.down", "error"] == 0
+    assert ("ilax_check_findings", "pin.mode", "warning") not in found
+    assert before < found["ilax_check_last_run_timestamp_seconds",] < time.time()
+    assert found["ilax_check_duration_seconds",] > 0
+    assert found["ilax_check_checks", "made"] > 0 == found["ilax_check_checks", "failed"]
+    assert found["ilax_check_checks", "left_out"] > 0
+    assert stat.S_IMODE(report.stat().st_mode) == 0o600
+    assert [path.name for path in report.parent.iterdir()] == [report.name]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"instance": 1}', '{"instance": "other"}'])
+def test_a_file_that_is_no_report_fails_that_part_only(lab: Lab, tmp_path: Path, text: str) -> None:
+    report = tmp_path / "check.json"
+    report.write_text(text)
+    collector = Collector(lab.instance, Options(check_report=report))
+    found = read(collector.text())
+    assert found["ilax_scrape_success", "check"] == 0
+    assert found["ilax_scrape_errors_total", "check"] == 1
+    assert found["ilax_scrape_success", "open"] == 1
+    assert str(report) in str(collector.last_errors["check"])
+
+
+def test_a_report_that_cannot_be_written_is_said(lab: Lab, tmp_path: Path) -> None:
+    report = tmp_path / "missing" / "folder" / "check.json"
+    done = lab.ilax("check", "--report", str(report))
+    assert isinstance(done.exception, SystemCallError)
+    assert str(report) in str(done.exception)

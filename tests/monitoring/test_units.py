@@ -14,7 +14,7 @@ from lab.prometheus import PACKAGING
 UNITS = PACKAGING / "systemd"
 
 
-@pytest.mark.parametrize("unit", ["ilax.service", "ilax-exporter.service"])
+@pytest.mark.parametrize("unit", ["ilax.service", "ilax-exporter.service", "ilax-check.service"])
 def test_units_are_valid(unit: str, tmp_path: Path) -> None:
     """With the command where this environment has it; systemd looks in /usr only."""
     command = Path(sys.executable).with_name("ilax")
@@ -22,7 +22,12 @@ def test_units_are_valid(unit: str, tmp_path: Path) -> None:
     text = (UNITS / unit).read_text()
     assert "=ilax " in text
     (tmp_path / unit).write_text(text.replace("=ilax ", f"={command} "))
-    done = run("systemd-analyze", "verify", "--man=no", tmp_path / unit)
+    timer = unit.replace(".service", ".timer")
+    units = [tmp_path / unit]
+    if (UNITS / timer).is_file():
+        units.append(tmp_path / timer)
+        units[-1].write_text((UNITS / timer).read_text())
+    done = run("systemd-analyze", "verify", "--man=no", *units)
     assert not done.stdout + done.stderr
 
 

@@ -38,7 +38,8 @@ echo ---
 ilax limit set --help
 echo ---
 systemd-analyze verify --man=no /usr/lib/systemd/system/ilax.service \
-    /usr/lib/systemd/system/ilax-exporter.service
+    /usr/lib/systemd/system/ilax-exporter.service \
+    /usr/lib/systemd/system/ilax-check.service /usr/lib/systemd/system/ilax-check.timer
 echo ---
 python3 -I -c 'import ilax' 2>&1 || true
 echo ---

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # enum bpf_map_type, the ones that ilax uses.
 HASH = 1
 ARRAY = 2
+PROG_ARRAY = 3
 PERCPU_ARRAY = 6
 DEVMAP_HASH = 25
 RINGBUF = 27

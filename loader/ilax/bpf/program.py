@@ -9,7 +9,7 @@ from typing import Self
 
 from ilax import _libbpf
 from ilax.bpf.handle import Handle, fill_info, get_pinned
-from ilax.errors import check_system_call
+from ilax.errors import IlaxError, check_system_call
 
 # Flags of a test run.
 LIVE_FRAMES = 1 << 1
@@ -156,3 +156,12 @@ class Program(Handle):
             ctx=bytes(ctx_out.raw[: options.ctx_size_out]) if ctx_out is not None else b"",
             duration_ns=options.duration,
         )
+
+
+def in_words(number: int) -> str:
+    """A loaded program by name and number; by number alone without CAP_SYS_ADMIN."""
+    try:
+        with Program.by_id(number) as program:
+            return f"{program.name} (number {number})"
+    except IlaxError:
+        return f"number {number}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ilax import attach, endpoints, lifecycle
+from ilax import attach, endpoints, lifecycle, xdp_slot
 from ilax.attach import XDP_LINK, Hook
 from ilax.bpf.link import TCX_INGRESS, tcx_programs_on
 from ilax.check import restore
@@ -41,6 +41,18 @@ AFTER = kind("hook.foreign-after", Severity.INFO, "a foreign program sees what o
 XDP_FOREIGN = kind(
     "hook.xdp-foreign", Severity.INFO,
     "a foreign program holds the XDP hook; tc does the whole job behind it",
+)  # fmt: skip
+SLOT_EMPTY = kind(
+    "hook.slot-empty", Severity.WARNING,
+    "somebody has taken our XDP program out of its slot; tc does the whole job", Remedy.UP,
+)  # fmt: skip
+SLOT_FOREIGN = kind(
+    "hook.slot-foreign", Severity.WARNING,
+    "a foreign program is in the slot that was ours; tc does the whole job",
+)  # fmt: skip
+SLOT_NOT_CALLED = kind(
+    "hook.slot-not-called", Severity.WARNING,
+    "no program on the XDP hook uses the array that ours is in; tc does the whole job",
 )  # fmt: skip
 
 
@@ -118,6 +130,34 @@ def in_links(view: View) -> Iterator[Finding]:
 
 
 @check(Needs.HOME)
+def in_slots(view: View) -> Iterator[Finding]:
+    """Our XDP program is in its slot, and the program on the hook can call it."""
+    for slot in view.slots:
+        number = slot.program()
+        if not number:
+            yield SLOT_EMPTY.found(
+                slot, seen="no program", expected="our program", command=restore.command(view)
+            )
+        elif not xdp_slot.holds_ours(view.pins, slot):
+            yield SLOT_FOREIGN.found(
+                slot,
+                seen=program_words(number)[0],
+                expected="our program",
+                command=f"{restore.command(view)} --xdp-chain PIN:INDEX",
+            )
+        else:
+            yield from _other(view, str(slot), _PROGRAMS[XDP_LINK], number)
+            if view.uplink is not None and slot.is_called_at(view.uplink_index) is False:
+                on_hook = view.uplink.xdp_program
+                yield SLOT_NOT_CALLED.found(
+                    slot,
+                    seen=program_words(on_hook)[0] if on_hook else "no program on the hook",
+                    expected=f"a program that uses array {slot.array.name}",
+                    command=f"bpftool net show dev {view.uplink.name}",
+                )
+
+
+@check(Needs.HOME)
 def in_filters(view: View) -> Iterator[Finding]:
     """Each filter of ours runs the program that is pinned."""
     hooks = [(hook, _PROGRAMS[hook.link]) for hook in lifecycle.uplink_hooks(view.uplink_index)]
@@ -160,7 +200,9 @@ def foreign(view: View) -> Iterator[Finding]:
             look = f"bpftool net show dev {view.here.name(endpoint.ifindex)}"
             yield from _foreign_on(view, hook, look)
     number = view.uplink.xdp_program
-    if number and number not in view.programs_of_instances:
+    # A program that calls ours is meant to be there.
+    chained = any(xdp_slot.holds_ours(view.pins, slot) for slot in view.slots)
+    if number and not chained and number not in view.programs_of_instances:
         yield XDP_FOREIGN.found(
             f"{view.uplink.name} XDP",
             seen=program_words(number)[0],

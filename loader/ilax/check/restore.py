@@ -32,6 +32,8 @@ def options(view: View) -> UpOptions | None:
 
 
 def _xdp(view: View) -> XdpMode:
+    if view.slots:
+        return XdpMode.AUTO  # stays in its slot
     ours = [view.links[name] for name in (XDP_LINK, f"{XDP_LINK}_new") if name in view.links]
     if not ours:
         return XdpMode.OFF

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ilax import endpoints, fabric
+from ilax import endpoints, fabric, xdp_slot
 from ilax.bpf import Link, LinkInfo, Program
 from ilax.bpf.handle import Closing
 from ilax.check import namespaces
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ilax.address import Address
     from ilax.endpoints import Endpoint
     from ilax.fabric import Fabric
+    from ilax.xdp_slot import Slot
 
 
 class View(Closing):
@@ -187,7 +188,14 @@ class View(Closing):
         for pin in self.pins.root.glob("*/v*/links/*"):
             with contextlib.suppress(NotFoundError), Link.open_pinned(pin) as link:
                 found.add(link.info().program_id)
+        for pin in self.pins.root.glob("*/v*/slots/program_*"):
+            found.add(int(pin.name.rpartition("_")[2]))
         return found
+
+    @cached_property
+    def slots(self) -> list[Slot]:
+        """Slots of foreign arrays that our XDP program was put into."""
+        return self._stack.enter_context(xdp_slot.remembered(self.pins))
 
     # --- words -----------------------------------------------------------------
 

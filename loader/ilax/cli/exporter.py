@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -36,9 +37,19 @@ _CHOICE = "all|top:N|none"
     "--count-mappings", "period", type=click.FloatRange(0), default=300.0, show_default=True,
     metavar="SECONDS", help="How old their number may be; counting a million takes a moment.",
 )  # fmt: skip
+@click.option(
+    "--check-report", type=click.Path(path_type=Path, readable=False), metavar="FILE",
+    help="What `ilax check --report` has written. Default: /run/ilax/check-INSTANCE.json.",
+)  # fmt: skip
 @pass_context
 def exporter(
-    context: Context, listen: str, once: bool, endpoints: str, limits: str, period: float
+    context: Context,
+    listen: str,
+    once: bool,
+    endpoints: str,
+    limits: str,
+    period: float,
+    check_report: Path | None,
 ) -> None:
     """Export the maps to Prometheus.
 
@@ -55,7 +66,7 @@ def exporter(
     from ilax.exporter.collector import Collector, Options
     from ilax.exporter.server import Server, parse_listen
 
-    options = Options(choice.parse(endpoints), choice.parse(limits), period)
+    options = Options(choice.parse(endpoints), choice.parse(limits), period, check_report)
     collector = Collector(context.instance, options)
     if once:
         _print_once(context, collector)

@@ -40,6 +40,11 @@ from ilax.cli.context import ADDRESS, PREFIX, PREFIX_64, Context, pass_context
     show_default=True, help="auto: native; none where that is impossible, or on a veth.",
 )  # fmt: skip
 @click.option(
+    "--xdp-chain", metavar="PIN:INDEX",
+    help="Slot of a foreign XDP program's pinned array, from which it calls ours. Default: none, "
+    "or where ours is.",
+)  # fmt: skip
+@click.option(
     "--tc", type=click.Choice(["auto", "tcx", "clsact"]), default="auto", show_default=True,
     help="auto: tcx, or clsact on kernels before 6.6.",
 )  # fmt: skip
@@ -65,6 +70,7 @@ def up(
     host_address: Address | None,
     gateway: Address | None,
     xdp: str,
+    xdp_chain: str | None,
     tc: str,
     tc_order: str | None,
     max_endpoints: int | None,
@@ -80,7 +86,7 @@ def up(
       ilax up --uplink eth0 --sir-prefix 2001:db8:5a5a:1::/64 \\
               --locator 2001:db8:42:7::/64 --block 2001:db8:42::/48
     """
-    from ilax import lifecycle
+    from ilax import lifecycle, xdp_slot
     from ilax import tc_order as order
     from ilax.attach import TcMode, XdpMode
     from ilax.fabric import Fabric
@@ -93,6 +99,7 @@ def up(
             gateway=gateway,
             host_address=host_address,
             xdp=XdpMode(xdp),
+            xdp_chain=xdp_slot.parse(xdp_chain) if xdp_chain else None,
             tc=TcMode(tc),
             tc_order=order.parse(tc_order) if tc_order else None,
             max_endpoints=max_endpoints or 0,

@@ -10,7 +10,7 @@ import click
 from ilax.cli.context import Context, pass_context, table
 
 if TYPE_CHECKING:
-    from ilax.status import LinkStatus
+    from ilax.status import LinkStatus, Status
 
 
 @click.command()
@@ -37,7 +37,7 @@ def status(context: Context) -> None:
         ("locators", ", ".join(found.locators)),
         ("blocks", ", ".join(found.blocks) or "none"),
         ("mode", f"{'C-bit' if found.cbit else 'auto'}, {'typed' if found.typed else 'untyped'}"),
-        ("XDP", "attached" if found.xdp else "not attached: tc does the whole job"),
+        ("XDP", _xdp(found)),
         ("tc", found.tc),
         ("endpoints", f"{found.endpoints} of {found.capacities['ilax_endpoints']}"),
         ("limits", f"{found.limits} of {found.capacities['ilax_limits'] - 1}"),
@@ -47,6 +47,12 @@ def status(context: Context) -> None:
     rows = [(link.link, link.program, link.tag, _target(link)) for link in found.links]
     lines += ["", table(("link", "program", "tag", "at"), rows)]
     context.show(found, "\n".join(lines))
+
+
+def _xdp(found: Status) -> str:
+    if found.xdp_slots:
+        return f"called from {', '.join(found.xdp_slots)}"
+    return "attached" if found.xdp else "not attached: tc does the whole job"
 
 
 def _target(link: LinkStatus) -> str:

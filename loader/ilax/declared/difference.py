@@ -18,6 +18,7 @@ from ilax.declared.live import Device, Live, LiveEndpoint
 from ilax.declared.problems import Problems
 from ilax.endpoints import Endpoint
 from ilax.netlink import interface_names, namespace_path
+from ilax.xdp_slot import Slot
 
 if TYPE_CHECKING:
     pass
@@ -100,6 +101,7 @@ def options_of(document: Document) -> lifecycle.UpOptions:
         gateway=up.gateway,
         host_address=up.host_address,
         xdp=XdpMode(up.xdp),
+        xdp_chain=up.xdp_chain,
         tc=TcMode(up.tc),
         max_endpoints=up.max_endpoints,
         max_mappings=up.max_mappings,
@@ -177,16 +179,21 @@ def _up(document: Document, live: Live, names: Names) -> Fields:
         is_there = there is not None and there.row.delivery == "host"
         differ("host-address", _text(live.source if is_there else None), _text(up.host_address))
     if up.xdp != XdpMode.AUTO:
-        differ("xdp", "native" if live.xdp else "off", up.xdp)
+        now_xdp = "native" if live.xdp else "off"
+        differ("xdp", "chain" if live.chained else now_xdp, up.xdp)
+    if up.xdp_chain is not None:
+        with Slot.open(up.xdp_chain) as slot:
+            wanted = slot.array.id, slot.index
+        differ("xdp-chain", wanted in live.chained, True)
     if up.tc != TcMode.AUTO:
         differ("tc", live.tc, up.tc)
-    for name, key, wanted in (
+    for name, key, rows in (
         ("ilax_endpoints", "max-endpoints", up.max_endpoints),
         ("ilax_mappings", "max-mappings", up.max_mappings),
         ("ilax_limits", "max-limits", up.max_limits),
     ):
-        if wanted:
-            differ(key, live.capacities[name], wanted)
+        if rows:
+            differ(key, live.capacities[name], rows)
     if live.unfinished:
         found["state"] = (", ".join(live.unfinished), "complete")
     return found

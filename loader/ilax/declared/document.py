@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ilax.fabric import Fabric
+    from ilax.xdp_slot import SlotName
 
 VERSION = 1
 
@@ -37,6 +38,7 @@ class Up:
     host_address: Address | None = None
     gateway: Address | None = None
     xdp: str = "auto"
+    xdp_chain: SlotName | None = None
     tc: str = "auto"
     max_endpoints: int = 0
     max_mappings: int = 0

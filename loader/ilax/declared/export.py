@@ -78,6 +78,8 @@ def export(instance: str) -> Exported:
     strange = len(now.sir) - int(ours.sum()) - sum(one.mapped for one in now.endpoints.values())
     if strange > 0:
         left_out.append(f"{strange} mappings that are not neutral or outside of the SIR prefixes")
+    if now.chained:
+        left_out.append("the slot of a foreign program's array in which XDP is (xdp-chain)")
     tables = [*_endpoints(now, left_out), *_limits(now.book, left_out)]
     found.lines = [
         f"# Written by ilax {__version__} from instance {instance}.",
@@ -120,7 +122,7 @@ def _up(now: Live, fabric: Fabric, uplink: str) -> dict[str, Any]:
         "typed": fabric.typed,
         "host-address": _host_address(now),
         "gateway": str(now.gateway) if now.gateway is not None else None,
-        "xdp": "native" if now.xdp else "off",
+        "xdp": "auto" if now.chained else "native" if now.xdp else "off",
         "tc": now.tc,
         "max-endpoints": now.capacities["ilax_endpoints"],
         "max-mappings": now.capacities["ilax_mappings"],

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ilax import limit_rules, units
+from ilax import limit_rules, units, xdp_slot
 from ilax.address import parse, parse_prefix
 from ilax.attach import TcMode, XdpMode
 from ilax.errors import UsageError
@@ -125,6 +125,10 @@ def _prefix_64(value: Any) -> Any:
     return parse_prefix(text(value), length=64)
 
 
+def _slot(value: Any) -> Any:
+    return xdp_slot.parse(text(value))
+
+
 UP = {
     "uplink": Key("uplink", text, required=True),
     "sir-prefix": Key("sir_prefixes", _prefix_64, required=True, many=True),
@@ -134,7 +138,8 @@ UP = {
     "typed": Key("typed", boolean),
     "host-address": Key("host_address", _address),
     "gateway": Key("gateway", _address),
-    "xdp": Key("xdp", choice(*XdpMode)),
+    "xdp": Key("xdp", choice(XdpMode.AUTO, XdpMode.NATIVE, XdpMode.OFF)),
+    "xdp-chain": Key("xdp_chain", _slot),
     "tc": Key("tc", choice(*TcMode)),
     "max-endpoints": Key("max_endpoints", integer(1, 1 << 24)),
     "max-mappings": Key("max_mappings", integer(1, 1 << 26)),

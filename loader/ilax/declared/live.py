@@ -7,7 +7,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ilax import attach, endpoints, fabric, lifecycle, limits_gc, mappings, others, status
+from ilax import (
+    attach,
+    endpoints,
+    fabric,
+    lifecycle,
+    limits_gc,
+    mappings,
+    others,
+    status,
+    xdp_slot,
+)
 from ilax.address import Address
 from ilax.bpf import Link, Program
 from ilax.endpoints import Endpoint
@@ -67,6 +77,7 @@ class Live:
         source: address that routes to SIR prefixes name, the host's own.
         unfinished: what a killed `up` has left to do, or what was lost since.
         endpoints: by SIR address.
+        chained: slots that hold the XDP program: number of the map, and index.
         sir, mappings: all rows, as `mappings.read_all` gives them.
         book: limits; None if there are none.
         repairs: what `limit gc` would put right about living cgroups.
@@ -78,6 +89,7 @@ class Live:
     gateway: Address | None
     source: Address | None
     xdp: bool
+    chained: frozenset[tuple[int, int]]
     tc: str
     capacities: dict[str, int]
     unfinished: list[str]
@@ -117,6 +129,7 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
         gateway=gateway if gateway is not None and gateway.is_unicast else None,
         source=None if source is None else _address(source),
         xdp=_ifindex_of(instance, attach.XDP_LINK) == uplink,
+        chained=_slots(instance),
         tc="tcx" if (links / "uplink_ingress").exists() else "clsact",
         capacities=status.capacities(instance),
         unfinished=_unfinished(instance, network, known, uplink, own),
@@ -127,6 +140,12 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
         repairs=_repairs(instance, book) if book is not None else [],
         devices=_left_over(instance, network),
     )
+
+
+def _slots(instance: Instance) -> frozenset[tuple[int, int]]:
+    with xdp_slot.remembered(instance.pins) as slots:
+        ours = [s for s in slots if xdp_slot.holds_ours(instance.pins, s)]
+        return frozenset((slot.array.id, slot.index) for slot in ours)
 
 
 def _address(text: str) -> Address:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ilax.address import Address
 from ilax.errors import ConflictError
-from ilax.explain import kernel, loaded
+from ilax.explain import kernel, loaded, strangers
 from ilax.explain.packet import readdressed, with_hop_limit, without_outer_tag
 from ilax.explain.rows import Missing
 from ilax.explain.steps import Journey, Outcome, Step
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ilax.explain.kernel import Route
     from ilax.explain.loaded import Loaded, Place
     from ilax.explain.sandbox import Sandbox
+    from ilax.explain.strangers import Strangers
     from ilax.explain.twin import Run
     from ilax.instance import Instance
     from ilax.netlink import Interface, Network
@@ -75,6 +76,8 @@ class Traveller:
         if program is None:
             self._note(f"XDP at {name}", self._why_no_xdp())
         else:
+            if program.attached == "slot":
+                self._note(f"XDP at {name}", self._what_calls_us())
             run = self._try(f"XDP at {name}", place, program, frame)
             ended = self._end_of_xdp(run)
             if ended:
@@ -120,12 +123,26 @@ class Traveller:
     def _try_ingress(self, where: str, place: Place, program: Loaded, frame: bytes) -> Run:
         """By tc: a test run cannot give it the tag that the kernel keeps beside a frame."""
         frame, self._vlan = without_outer_tag(frame)
+        others = self._first_of_others(where, place, program)
         run = self._try(where, place, program, frame)
         if self._vlan is not None:
             note = f"the kernel keeps VLAN tag {self._vlan} beside the frame; tried without it"
             step = self._steps[-1]
             self._steps[-1] = replace(step, notes=(*step.notes, note))
+        self._next_of_others(where, others, run.reason)
         return run
+
+    def _first_of_others(self, where: str, place: Place, program: Loaded) -> Strangers:
+        """Steps of programs at a tc hook that run before ours."""
+        others = strangers.around(self._network, place.tc, program.number)
+        for text in others.before:
+            self._note(where, text)
+        return others
+
+    def _next_of_others(self, where: str, others: Strangers, reason: str) -> None:
+        """Steps of those behind ours, if ours passes the packet on."""
+        for text in others.behind if reason.startswith("pass") else ():
+            self._note(where, text)
 
     # --- what comes next ---
 
@@ -143,6 +160,7 @@ class Traveller:
         if program is None:
             self._note(where, "no program of ours is attached: nobody reads the note of XDP")
             return self._stack(run.data, self.uplink.index)
+        others = self._first_of_others(where, place, program)
         # Proves that the loaded program is the one whose first step is known here.
         self._trial.twin(place, program)
         reason = "send_handover" if ifindex else "pass_handover"
@@ -161,6 +179,7 @@ class Traveller:
                 notes=("concluded from the note of XDP, which a test run cannot carry",),
             )
         )
+        self._next_of_others(where, others, reason)
         if ifindex:
             return self._delivered()
         return self._stack(run.data, self.uplink.index, run.reason)
@@ -220,7 +239,9 @@ class Traveller:
             return "forwarded", f"leaves by {name} as it is"
         # A test run takes every frame for one that arrives, and would leave alone
         # what is not addressed to the device.
+        others = self._first_of_others(where, place, program)
         run = self._try(where, place, program, readdressed(frame, self.uplink.mac))
+        self._next_of_others(where, others, run.reason)
         if run.reason.startswith("drop"):
             return self._dropped()
         if run.reason == "send_forward":
@@ -262,6 +283,14 @@ class Traveller:
 
     def _note(self, where: str, text: str) -> None:
         self._steps.append(Step(where, notes=(text,)))
+
+    def _what_calls_us(self) -> str:
+        if not self.uplink.xdp_program:
+            return "no program is attached, so none calls ours: what follows is done by tc"
+        return (
+            f"foreign program {self.uplink.xdp_program} comes first and is not run here: "
+            "what follows holds for what it passes to ours"
+        )
 
     def _why_no_xdp(self) -> str:
         if self.uplink.xdp_program:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ilax import attach
+from ilax import attach, xdp_slot
 from ilax.bpf import Program
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS
 from ilax.endpoints import CONTAINER_PROGRAM, port_hook
@@ -39,7 +39,8 @@ class Place:
         return self.hook == "xdp_ingress"
 
     @property
-    def _tc(self) -> attach.Hook:
+    def tc(self) -> attach.Hook:
+        """The tc hook; not for XDP."""
         if self.hook == "container":
             return port_hook(self.ifindex)
         out = self.hook == "uplink_egress"
@@ -73,7 +74,7 @@ class Loaded:
     Attributes:
         number: the kernel's.
         tag: hash of its instructions.
-        attached: "xdp", "tcx" or "clsact".
+        attached: "xdp", "slot" (of a foreign XDP program's array), "tcx" or "clsact".
         maps: numbers of the maps that it uses, in the order of their first use.
     """
 
@@ -93,10 +94,12 @@ def find(network: Network, instance: Instance, place: Place) -> Loaded | None:
     """
     links = instance.pins.links
     if place.is_xdp:
-        number = attach.xdp_program_on(links, place.ifindex)
-        attached = "xdp"
+        number, attached = attach.xdp_program_on(links, place.ifindex), "xdp"
+        if number is None:
+            number = next((n for _, n in xdp_slot.programs(instance.pins) if n), None)
+            attached = "slot"
     else:
-        found = attach.program_on(network, links, place._tc)
+        found = attach.program_on(network, links, place.tc)
         number, attached = (None, "") if found is None else (found[0], found[1].value)
     if not number:
         return None

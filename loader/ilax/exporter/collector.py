@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import Metric
 
 from ilax.errors import IlaxError, NotFoundError
-from ilax.exporter import limits, machinery, traffic
+from ilax.exporter import checks, limits, machinery, traffic
 from ilax.exporter.choice import Choice
 from ilax.exporter.families import Rows, counters, gauge, gauges, render
 from ilax.instance import Instance
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_OPEN = "open"
+_OPEN, _CHECK = "open", "check"
 _DEFAULT = Choice(200)
 
 
@@ -36,11 +37,13 @@ class Options:
     Attributes:
         endpoints, limits: which ones have series of their own.
         count_period: seconds between two counts of mappings.
+        check_report: file of the last `ilax check`; None: where it is by default.
     """
 
     endpoints: Choice = _DEFAULT
     limits: Choice = _DEFAULT
     count_period: float = 300
+    check_report: Path | None = None
 
 
 class _Part:
@@ -85,7 +88,8 @@ class Collector:
             "programs": machinery.programs,
             "links": machinery.links,
         }
-        self._errors = dict.fromkeys((_OPEN, *self._parts), 0.0)
+        self._report = options.check_report or checks.default_report(instance)
+        self._errors = dict.fromkeys((_OPEN, *self._parts, _CHECK), 0.0)
         self.last_errors: dict[str, Exception] = {}
         # A scrape at a time: more of them would only compete for the CPU.
         self._lock = threading.Lock()
@@ -122,6 +126,9 @@ class Collector:
                 with _Part(name, seconds, self._failed):
                     # What a part has read before it failed would be half a story.
                     found += list(read(opened))
+        # Also of an instance that is not up: that is what a check finds.
+        with _Part(_CHECK, seconds, self._failed):
+            found += list(checks.last_check(self._report, self._instance))
         success = {part: float(part not in self.last_errors) for part in seconds}
         return [
             gauge("ilax_up", "Whether the instance is up and could be opened.", opened is not None),

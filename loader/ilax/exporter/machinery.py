@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.core import InfoMetricFamily
 
 import ilax
-from ilax import schema
+from ilax import schema, xdp_slot
 from ilax.bpf import Link, Program
 from ilax.bpf.link import xdp_program_on
 from ilax.errors import NotFoundError, PrivilegeError, SystemCallError
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 _XDP_LINK, _XDP_PROGRAM = "xdp_ingress", "ilax_uplink_xdp"
+# In a slot of a foreign program's array instead of on the hook; it is no link.
+_XDP_SLOT = "xdp_slot"
 _UPLINK_LINKS = (_XDP_LINK, "uplink_ingress", "uplink_egress")
 
 
@@ -140,6 +142,10 @@ def links(instance: Instance) -> Iterator[Family]:
             state = _guess(instance, name)
             if state is not None:
                 states[name] = float(state)
+    with xdp_slot.remembered(instance.pins, read_only=True) as slots:
+        if slots:
+            held = all(xdp_slot.holds_ours(instance.pins, slot) for slot in slots)
+            states[_XDP_SLOT] = float(held)
     yield gauges(
         "ilax_link_attached", "Whether the link at the uplink holds its program there.",
         "link", states,
