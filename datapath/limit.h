@@ -69,6 +69,11 @@ static __always_inline __s64 limit_time(__u32 ns)
 	return (__s64)ns << ILAX_TIME_SHIFT;
 }
 
+static __always_inline __s64 limit_chunk_time(const struct ilax_limit *limit)
+{
+	return limit->chunk ? 1LL << (limit->chunk & 31) << ILAX_TIME_SHIFT : 0;
+}
+
 /* Time that is not needed after all goes back to where it came from. */
 static __always_inline void limit_repay(__u32 slot, __s64 time)
 {
@@ -204,8 +209,7 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 		return LIMIT_WITHIN;
 	own = limit_take_over(chunk, slot, limit, tick);
 	left = own ? chunk->left : 0;
-	chunk_time = limit->chunk ? 1LL << (limit->chunk & 31) : 0;
-	chunk_time <<= ILAX_TIME_SHIFT;
+	chunk_time = limit_chunk_time(limit);
 	burst = limit_time(limit->burst);
 	drop = limit_time(limit->drop);
 	calm = drop;
@@ -225,8 +229,12 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 	for (int i = 0; i < LIMIT_TRIES; i++) {
 		seen = *(volatile __u64 *)&backlog->until;
 		from = seen;
-		/* Signed: the clocks of two CPUs may differ a little. */
-		if ((__s64)(from - (now - burst)) < 0)
+		/*
+		 * Signed: the clocks of two CPUs may differ a little. So 0, where
+		 * nobody has charged anything yet, would lie ahead of a clock
+		 * that has run for 4.6 years.
+		 */
+		if (!seen || (__s64)(from - (now - burst)) < 0)
 			from = now - burst;
 		queued = (__s64)(from + first - now) - left;
 		if (queued > calm && !fresh) {
@@ -272,7 +280,10 @@ static __always_inline int limit_level(__u32 slot,
 	return ilax_limit_borrow(slot, limit, chunk, cost, charge);
 }
 
-/* Undo what limit_level() charged. */
+/*
+ * Undo what limit_level() charged. A CPU holds back no more than chunks: the time of
+ * a super-packet in its hands would pass at once whenever it likes.
+ */
 static __always_inline void limit_undo(__u32 slot,
 				       const struct ilax_limit *limit,
 				       struct ilax_chunk *chunk,
@@ -280,7 +291,8 @@ static __always_inline void limit_undo(__u32 slot,
 {
 	__u64 cost = limit_cost(limit, charge->bytes, charge->packets);
 
-	if (cost && limit_owns(chunk, slot, limit))
+	if (limit_owns(chunk, slot, limit) &&
+	    (__s64)cost <= limit_chunk_time(limit))
 		chunk->left += cost;
 	else if (cost)
 		limit_repay(slot, cost);
