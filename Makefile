@@ -6,7 +6,7 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup objects perf-objects lint format lock abi verifier-cost test \
-	test-nightly demo bench bench-full bench-smoke package deb man clean
+	test-nightly fuzz demo bench bench-full bench-smoke package deb man clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,10 @@ test: setup ## all tests (root); ARGS="-k name" chooses
 test-nightly: setup ## property tests with 100000 cases each (root)
 	@ILAX_CASES=100000 $(VENV)/python -m pytest -o faulthandler_timeout=7200 \
 		tests/datapath/test_properties.py $(ARGS)
+
+fuzz: setup ## coverage-guided, with sanitizers; SECONDS= or RUNS= for each target
+	@PYTHONPATH=tests:tools $(VENV)/python -m fuzz.run $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(RUNS),--runs $(RUNS)) $(ARGS)
 
 demo: setup ## three hosts in network namespaces, a task moves; build/demo.json (root)
 	@$(VENV)/python demo/run.py
