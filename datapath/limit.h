@@ -231,10 +231,11 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 		from = seen;
 		/*
 		 * Signed: the clocks of two CPUs may differ a little. So 0, where
-		 * nobody has charged anything yet, would lie ahead of a clock
-		 * that has run for 4.6 years.
+		 * nobody has charged anything yet, lies ahead of a clock that has
+		 * run for 4.6 years.
 		 */
-		if (!seen || (__s64)(from - (now - burst)) < 0)
+		if ((__s64)(from - (now - burst)) < 0 ||
+		    (!seen && (__s64)now < 0))
 			from = now - burst;
 		queued = (__s64)(from + first - now) - left;
 		if (queued > calm && !fresh) {

@@ -12,8 +12,9 @@ import pytest
 
 from datapath.row import Row
 from datapath.test_table import ROWS
+from ilax.frames.headers import Link
 from ilax.frames.pcap import Writer
-from ilax.frames.record import Link, Record
+from ilax.frames.record import Record
 from lab import tshark
 from lab.tshark import Opinion
 from model import checksum

@@ -71,7 +71,7 @@ def toml(value: object) -> str:
 
 
 values = st.one_of(scalars, st.lists(scalars, max_size=3)).map(toml)
-_KEYS = {
+_KEYS: dict[str, dict[str, st.SearchStrategy[object]]] = {
     "up": {
         "uplink": st.sampled_from([UPLINK, "lo", "nothing", ""]),
         "sir-prefix": prefixes,
