@@ -71,7 +71,8 @@ static __always_inline __s64 limit_time(__u32 ns)
 
 static __always_inline __s64 limit_chunk_time(const struct ilax_limit *limit)
 {
-	return limit->chunk ? 1LL << (limit->chunk & 31) << ILAX_TIME_SHIFT : 0;
+	/* Without a branch, since the verifier would follow both ways each time. */
+	return (1LL << (limit->chunk & 31) & ~1LL) << ILAX_TIME_SHIFT;
 }
 
 /* Time that is not needed after all goes back to where it came from. */
@@ -226,16 +227,14 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 		now = limit_read_clock(clock, tick);
 	else
 		fresh = false;
+	/* 0, where nobody has charged yet, lies ahead of a clock of 4.6 years. */
+	if ((__s64)now < 0)
+		__sync_val_compare_and_swap(&backlog->until, 0, now - burst);
 	for (int i = 0; i < LIMIT_TRIES; i++) {
 		seen = *(volatile __u64 *)&backlog->until;
 		from = seen;
-		/*
-		 * Signed: the clocks of two CPUs may differ a little. So 0, where
-		 * nobody has charged anything yet, lies ahead of a clock that has
-		 * run for 4.6 years.
-		 */
-		if ((__s64)(from - (now - burst)) < 0 ||
-		    (!seen && (__s64)now < 0))
+		/* Signed: the clocks of two CPUs may differ a little. */
+		if ((__s64)(from - (now - burst)) < 0)
 			from = now - burst;
 		queued = (__s64)(from + first - now) - left;
 		if (queued > calm && !fresh) {
