@@ -19,10 +19,11 @@ PROGRAMS = (
     "tc/container.bpf.c",
     "tc/cgroup_ingress.bpf.c",
 )
-STAND_INS = ("tables.c", "kernel.c", "case.c")
+STAND_INS = ("tables.c", "kernel.c", "kernel_skb.c", "case.c")
+CHECKS = ("check.c", "check_verdict.c")
 # Each target and what it is made of besides the programs and what stands in.
 TARGETS = {
-    "packets": ("fuzz_packets.c", "check.c", "mutate.c"),
+    "packets": ("fuzz_packets.c", *CHECKS, "check_adapters.c", "mutate.c"),
     "limits": ("fuzz_limits.c",),
     "addresses": ("fuzz_addresses.c",),
 }
@@ -60,7 +61,7 @@ def build(targets: Iterable[str] = TARGETS) -> dict[str, Path]:
 def build_driver() -> Path:
     """Compile what feeds the programs in the kernel; no sanitizers, it is to be quick."""
     clang = find_toolchain().clang
-    parts = [HERE / name for name in (*STAND_INS, "check.c", "mutate.c", "drive.c")]
+    parts = [HERE / name for name in (*STAND_INS, *CHECKS, "mutate.c", "drive.c")]
     sources = [*parts, *(ROOT / name for name in PROGRAMS)]
     objects = _compile(clang, sources, _FLAGS, OUTPUT / "plain")
     executable = OUTPUT / "drive"

@@ -3,119 +3,13 @@
  * What holds for every packet, whatever is in it. Where a case has changed rows, they
  * may say anything, and only what does not depend on them is asked.
  */
-#include <linux/bpf.h>
 #include <string.h>
 
-#include "case.h"
+#include "check.h"
 #include "population.h"
 #include "tables.h"
 
 #include <bpf/bpf_endian.h>
-
-#define BIT(reason) (1ULL << (reason))
-/* PASS and SEND reasons begin at bit 0, DROP reasons in a word of their own. */
-#define DROP_BIT(reason) (1ULL << ((reason) - ILAX_DROP_FIRST))
-
-#define PASSES_UNSEEN                                         \
-	(BIT(ILAX_PASS_NOT_IPV6) | BIT(ILAX_PASS_MALFORMED) | \
-	 BIT(ILAX_PASS_MANY_TAGS))
-#define PASSES_TO_STACK                                   \
-	(BIT(ILAX_PASS_HOST) | BIT(ILAX_PASS_HOP_LIMIT) | \
-	 BIT(ILAX_PASS_TOO_BIG))
-#define DROPS_INGRESS                                                       \
-	(DROP_BIT(ILAX_DROP_UNKNOWN_IDENTIFIER) |                           \
-	 DROP_BIT(ILAX_DROP_ROW_CHANGED) | DROP_BIT(ILAX_DROP_ICMP_INNER) | \
-	 DROP_BIT(ILAX_DROP_LIMIT))
-
-static const __u64 listed[CASE_HOOKS][2] = {
-	[CASE_XDP] = { PASSES_UNSEEN | PASSES_TO_STACK |
-			       BIT(ILAX_PASS_NOT_OURS) |
-			       BIT(ILAX_PASS_LINK_SCOPE) |
-			       BIT(ILAX_PASS_NOT_LINEAR) |
-			       BIT(ILAX_PASS_NO_METADATA) |
-			       BIT(ILAX_SEND_META) | BIT(ILAX_SEND_XDP),
-		       DROPS_INGRESS | DROP_BIT(ILAX_DROP_NO_DEVICE) },
-	[CASE_UPLINK_IN] = { PASSES_UNSEEN | PASSES_TO_STACK |
-				     BIT(ILAX_PASS_NOT_OURS) |
-				     BIT(ILAX_PASS_LINK_SCOPE) |
-				     BIT(ILAX_PASS_OTHER_HOST) |
-				     BIT(ILAX_SEND_PEER),
-			     DROPS_INGRESS },
-	[CASE_UPLINK_OUT] = { PASSES_UNSEEN | BIT(ILAX_PASS_NOT_OURS) |
-				      BIT(ILAX_PASS_OTHER_HOST) |
-				      BIT(ILAX_PASS_HOST) |
-				      BIT(ILAX_PASS_WIRE) |
-				      BIT(ILAX_SEND_FORWARD),
-			      DROP_BIT(ILAX_DROP_NO_MAPPING) |
-				      DROP_BIT(ILAX_DROP_BAD_ACTION) },
-	[CASE_CONTAINER] = { PASSES_TO_STACK | BIT(ILAX_PASS_NOT_IPV6) |
-				     BIT(ILAX_PASS_NOT_OURS) |
-				     BIT(ILAX_PASS_LINK_SCOPE) |
-				     BIT(ILAX_PASS_OTHER_HOST) |
-				     BIT(ILAX_SEND_LOCAL) |
-				     BIT(ILAX_SEND_FORWARD),
-			     DROP_BIT(ILAX_DROP_UNKNOWN_IDENTIFIER) |
-				     DROP_BIT(ILAX_DROP_SPOOFED_SOURCE) |
-				     DROP_BIT(ILAX_DROP_LOCATOR_REFUSED) |
-				     DROP_BIT(ILAX_DROP_NO_MAPPING) |
-				     DROP_BIT(ILAX_DROP_BAD_ACTION) |
-				     DROP_BIT(ILAX_DROP_UNKNOWN_PORT) |
-				     DROP_BIT(ILAX_DROP_ROW_CHANGED) |
-				     DROP_BIT(ILAX_DROP_MALFORMED) |
-				     DROP_BIT(ILAX_DROP_LIMIT) },
-	[CASE_CGROUP] = { BIT(ILAX_PASS_NOT_OURS) | BIT(ILAX_PASS_HANDOVER) |
-				  BIT(ILAX_PASS_HOST),
-			  DROP_BIT(ILAX_DROP_LIMIT) },
-};
-
-static bool is_drop(const struct outcome *out)
-{
-	return out->reason >= ILAX_DROP_FIRST;
-}
-
-static bool is_send(const struct outcome *out)
-{
-	return out->reason >= ILAX_SEND_FIRST && !is_drop(out);
-}
-
-static int expected_code(int hook, const struct outcome *out)
-{
-	if (hook == CASE_CGROUP)
-		return !is_drop(out);
-	if (hook != CASE_XDP)
-		return is_drop(out) ? 2 : is_send(out) ? 7 : -1;
-	if (is_drop(out))
-		return XDP_DROP;
-	return out->reason == ILAX_SEND_XDP ? XDP_REDIRECT : XDP_PASS;
-}
-
-static void check_verdict(const struct kase *kase, const struct outcome *out)
-{
-	int hook = kase->head.hook;
-	bool known;
-
-	known = is_drop(out) ?
-			listed[hook][1] >> (out->reason - ILAX_DROP_FIRST) & 1 :
-			listed[hook][0] >> out->reason & 1;
-	/* No memory to bring a quote into reach that is far away. */
-	known |= out->reason == ILAX_DROP_REWRITE && out->given > FRAME_MAX;
-	if (!known)
-		FAIL("hook %d: reason %d is not in the list", hook,
-		     out->reason);
-	if (out->code != expected_code(hook, out))
-		FAIL("hook %d: verdict %d for reason %d", hook, out->code,
-		     out->reason);
-	if (is_send(out) != (out->redirect != 0) && !kase->head.edits &&
-	    !is_drop(out) && out->reason != ILAX_SEND_META)
-		FAIL("hook %d: reason %d, redirect to %u", hook, out->reason,
-		     out->redirect);
-	if (is_drop(out) && !out->sampled && kase->head.ticks &&
-	    !(kase->head.flags & CASE_RING_FULL))
-		FAIL("hook %d: a drop for %d is not told", hook, out->reason);
-	if (out->counted != out->len && out->counted != out->reach)
-		FAIL("hook %d: %llu bytes counted, there are %u", hook,
-		     out->counted, out->len);
-}
 
 static __u16 word_at(const __u8 *data)
 {
@@ -335,65 +229,4 @@ void case_check(const struct kase *kase, const struct outcome *out)
 		return;
 	check_bytes(kase, out);
 	check_metadata(kase, out);
-}
-
-static bool same_reason(const struct outcome *xdp, const struct outcome *tc)
-{
-	if (xdp->reason == tc->reason)
-		return true;
-	/* tc delivers what XDP has a device or a later hook for, or should have. */
-	return tc->reason == ILAX_SEND_PEER &&
-	       (xdp->reason == ILAX_SEND_META || xdp->reason == ILAX_SEND_XDP ||
-		xdp->reason == ILAX_DROP_NO_DEVICE);
-}
-
-static void check_handed_over(const struct kase *kase,
-			      const struct outcome *xdp,
-			      const struct outcome *tc)
-{
-	static struct outcome late;
-
-	/* In a note 0 stands for the stack; a row that says so is none of ours. */
-	if (is_send(tc) && !tc->redirect)
-		return;
-	case_run_handed_over(kase, xdp, &late);
-	if (late.reason !=
-		    (is_send(xdp) ? ILAX_SEND_HANDOVER : ILAX_PASS_HANDOVER) ||
-	    late.redirect != tc->redirect || late.mark != tc->mark ||
-	    late.prio != tc->prio || late.len != tc->len ||
-	    memcmp(late.frame, tc->frame, tc->stored))
-		FAIL("handed over by XDP: reason %d, device %u; tc alone: %d, %u",
-		     late.reason, late.redirect, tc->reason, tc->redirect);
-}
-
-void case_check_adapters(const struct kase *kase)
-{
-	static const __u8 ours[6] = { 2, 0, 0, 0, 0, POPULATION_UPLINK };
-	static struct outcome xdp, tc;
-	static __u8 frame[FRAME_MAX];
-	struct kase both = *kase;
-
-	memcpy(frame, kase->frame, kase->len);
-	memcpy(frame, ours, sizeof(ours));
-	both.frame = frame;
-	both.head.linear = 0;
-	both.head.meta = 0;
-	both.head.meta_room = 7;
-	both.head.tag = 0;
-	both.head.gso_size = 0;
-	both.head.extra = 0;
-	both.head.flags &= CASE_RING_FULL;
-	both.head.hook = CASE_XDP;
-	case_run(&both, &xdp);
-	both.head.hook = CASE_UPLINK_IN;
-	case_run(&both, &tc);
-	if (!same_reason(&xdp, &tc))
-		FAIL("XDP says %d, tc says %d", xdp.reason, tc.reason);
-	if (is_drop(&xdp) || is_drop(&tc))
-		return;
-	if (xdp.len != tc.len || xdp.counted != tc.counted ||
-	    memcmp(xdp.frame + 12, tc.frame + 12, tc.stored - 12))
-		FAIL("XDP and tc make different packets, reason %d", tc.reason);
-	if (xdp.meta)
-		check_handed_over(&both, &xdp, &tc);
 }

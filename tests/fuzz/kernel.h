@@ -49,4 +49,19 @@ __u32 kernel_len(void);
 /* The context says what the packet is now. */
 void kernel_context(void);
 
+/* EtherType of the frame. */
+__be16 kernel_protocol(void);
+
+/* A new place for `linear` bytes; the caller fills it, and then forgets the old one,
+ * which is returned.
+ */
+__u8 *kernel_move(__u32 linear, __u32 front);
+void kernel_forget(__u8 *old);
+
+/* The same bytes elsewhere, with `more` of the tail in reach. */
+long kernel_bring(__u32 more);
+
+/* Out of the frame into `to`, or into it out of `from`. */
+long kernel_bytes(__u32 off, void *to, const void *from, __u32 len);
+
 #endif /* FUZZ_KERNEL_H */
