@@ -6,7 +6,8 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup objects perf-objects lint format lock abi verifier-cost test \
-	test-nightly test-kernels demo bench bench-full bench-smoke package deb man clean
+	test-nightly test-kernels fuzz demo bench bench-full bench-smoke package deb man \
+	clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +46,10 @@ test-nightly: setup ## 100000 cases of each property; killed at every step (root
 test-kernels: setup ## the same programs on Linux 6.1, 6.12 and this one; ARGS=--ci for less (root)
 	@tests/kernels/fetch.sh build/kernels || echo 'kernels: not all are here'
 	@$(VENV)/python tests/kernels/run.py $(ARGS) build/kernels
+
+fuzz: setup ## coverage-guided, with sanitizers; SECONDS= or RUNS= for each target
+	@PYTHONPATH=tests:tools $(VENV)/python -m fuzz.run $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(RUNS),--runs $(RUNS)) $(ARGS)
 
 demo: setup ## three hosts in network namespaces, a task moves; build/demo.json (root)
 	@$(VENV)/python demo/run.py

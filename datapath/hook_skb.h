@@ -123,8 +123,9 @@ static __always_inline long hook_pop_tags(hook_ctx *ctx,
 		err = bpf_skb_vlan_pop(ctx);
 	if (err)
 		return err;
+	/* Where the Ethernet header is lost, the tag beside the frame is the only one. */
 	pkt->len -= pkt->tags * VLAN_TAG_BYTES;
-	pkt->l3_off = ETH_HLEN;
+	pkt->l3_off -= pkt->tags * VLAN_TAG_BYTES;
 	pkt->tags = 0;
 	return 0;
 }

@@ -69,6 +69,12 @@ static __always_inline __s64 limit_time(__u32 ns)
 	return (__s64)ns << ILAX_TIME_SHIFT;
 }
 
+static __always_inline __s64 limit_chunk_time(const struct ilax_limit *limit)
+{
+	/* Without a branch, since the verifier would follow both ways each time. */
+	return (1LL << (limit->chunk & 31) & ~1LL) << ILAX_TIME_SHIFT;
+}
+
 /* Time that is not needed after all goes back to where it came from. */
 static __always_inline void limit_repay(__u32 slot, __s64 time)
 {
@@ -204,8 +210,7 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 		return LIMIT_WITHIN;
 	own = limit_take_over(chunk, slot, limit, tick);
 	left = own ? chunk->left : 0;
-	chunk_time = limit->chunk ? 1LL << (limit->chunk & 31) : 0;
-	chunk_time <<= ILAX_TIME_SHIFT;
+	chunk_time = limit_chunk_time(limit);
 	burst = limit_time(limit->burst);
 	drop = limit_time(limit->drop);
 	calm = drop;
@@ -222,6 +227,9 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 		now = limit_read_clock(clock, tick);
 	else
 		fresh = false;
+	/* 0, where nobody has charged yet, lies ahead of a clock of 4.6 years. */
+	if ((__s64)now < 0)
+		__sync_val_compare_and_swap(&backlog->until, 0, now - burst);
 	for (int i = 0; i < LIMIT_TRIES; i++) {
 		seen = *(volatile __u64 *)&backlog->until;
 		from = seen;
@@ -272,7 +280,10 @@ static __always_inline int limit_level(__u32 slot,
 	return ilax_limit_borrow(slot, limit, chunk, cost, charge);
 }
 
-/* Undo what limit_level() charged. */
+/*
+ * Undo what limit_level() charged. A CPU holds back no more than chunks: the time of
+ * a super-packet in its hands would pass at once whenever it likes.
+ */
 static __always_inline void limit_undo(__u32 slot,
 				       const struct ilax_limit *limit,
 				       struct ilax_chunk *chunk,
@@ -280,7 +291,8 @@ static __always_inline void limit_undo(__u32 slot,
 {
 	__u64 cost = limit_cost(limit, charge->bytes, charge->packets);
 
-	if (cost && limit_owns(chunk, slot, limit))
+	if (limit_owns(chunk, slot, limit) &&
+	    (__s64)cost <= limit_chunk_time(limit))
 		chunk->left += cost;
 	else if (cost)
 		limit_repay(slot, cost);

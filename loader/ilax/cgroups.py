@@ -138,6 +138,12 @@ class Tree:
             if cgroup is None:
                 raise NotFoundError(f"no cgroup has number {text}; nothing was changed")
             return cgroup
+        if not text:
+            # Below the root "" would be the root: a variable of a script that is not set.
+            raise UsageError(
+                "a cgroup has a name, and this one is empty; nothing was changed",
+                hint='the root of the hierarchy is "."',
+            )
         path = Path(text) if text.startswith("/") else self.root / text
         try:
             path = path.resolve(strict=True)

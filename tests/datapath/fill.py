@@ -36,13 +36,7 @@ def fill(maps: dict[str, Map], tables: Tables) -> None:
         maps["ilax_prefixes"].update(u32(index), row)
     for slot, limit in tables.limits.items():
         maps["ilax_limits"].update(u32(slot), limit_row(limit))
-    config = _row(
-        "ilax_config",
-        uplink_ifindex=tables.config.uplink_ifindex,
-        uplink_mtu=tables.config.uplink_mtu,
-    )
-    _put(config["gateway"], tables.config.gateway)
-    maps["ilax_config"].update(u32(0), config.tobytes())
+    maps["ilax_config"].update(u32(0), config_row(tables))
 
 
 def endpoint_row(key: bytes, endpoint: Endpoint) -> bytes:
@@ -78,6 +72,16 @@ def limit_row(limit: Limit) -> bytes:
         tag_prio=limit.prio,
     )
     row["parents"][: len(limit.parents)] = limit.parents
+    return row.tobytes()
+
+
+def config_row(tables: Tables) -> bytes:
+    row = _row(
+        "ilax_config",
+        uplink_ifindex=tables.config.uplink_ifindex,
+        uplink_mtu=tables.config.uplink_mtu,
+    )
+    _put(row["gateway"], tables.config.gateway)
     return row.tobytes()
 
 

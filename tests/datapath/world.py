@@ -149,7 +149,7 @@ class World:
             *self.programs.values(),
             *self.maps.values(),
             self.foreign,
-            self._shim,
+            self.shim,
             self._targets,
         ):
             handle.close()
@@ -188,7 +188,7 @@ class World:
                 self.programs[hook] = program.open()
         with Object.open(self._objects / "shim.bpf.o") as shim:
             shim.load()
-            self._shim = shim.programs["shim"].open()
+            self.shim = shim.programs["shim"].open()
             self.foreign = shim.programs["foreign"].open()
             self._targets = shim.maps["shim_targets"].open()
         for hook, item in self.programs.items():
@@ -245,7 +245,7 @@ class World:
             return run.retval, run.data[front:], handover, (0, 0)
         cb = (0, 0, 0)
         if len(data) < TC_SHORTEST or packet.tag:
-            program = self._shim
+            program = self.shim
             cb = (int(hook), len(data), packet.tag)
             data = data.ljust(TC_SHORTEST, b"\0")
         run = program.test_run(data, ctx=_skb(packet.ifindex, cb, packet.gso_size))

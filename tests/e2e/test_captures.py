@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
@@ -19,10 +18,10 @@ from ilax.frames import decode, pcap
 from lab import operator
 from lab.cleanup import PREFIX
 from lab.ilax import environment
-from lab.netns import Namespace, run
+from lab.netns import run
 from lab.probes import must_ping, traceroute
 from lab.topology import Lab, Plan
-from lab.wait import until
+from lab.tshark import dumping
 
 PORT = 4711
 
@@ -35,18 +34,6 @@ def lab() -> Iterator[Lab]:
         for container in made.containers:
             container.ns.run("ethtool", "-K", "eth0", "tx", "off")
         yield made
-
-
-@contextlib.contextmanager
-def dumping(ns: Namespace, device: str, file: Path) -> Iterator[None]:
-    """What passes a device, in a file that is complete when the context ends."""
-    options = ("-Z", "root", "-U", "--immediate-mode", "-s", "0")
-    argv = ("tcpdump", *options, "-i", device, "-w", str(file), "ip6")
-    with ns.running(*argv) as process:
-        until(lambda: file.exists() and file.stat().st_size >= 24, "a capture")
-        yield
-        process.terminate()
-        process.wait(20)
 
 
 def checksums(file: Path) -> tuple[int, int]:

@@ -93,6 +93,7 @@ ARGUMENTS: list[tuple[int, list[str | bytes]]] = [
     (USAGE, ["mapping", "export", "/nonexistent/file"]),
     (USAGE, ["mapping", "export", "/dev/full", "--format", "csv"]),
     (USAGE, ["mapping", "list", "--limit", "0"]),
+    (USAGE, ["limit", "set", "", "--rate", "1gbit"]),
     (USAGE, ["address", "encode", "x", "--locator", LOCATOR]),
     (USAGE, ["address", "decode", "::", "--sir-prefix", SIR_PREFIX]),
     (USAGE, ["address", "decode", sir(5), "--sir-prefix", "1"]),

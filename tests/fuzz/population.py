@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the fuzzers begin with: the rows of tests/datapath/plan.py and the packet table.
+
+The tables become a C header, byte for byte what the loader writes into maps; each row
+of the packet table becomes one file of the corpus, in the form of case.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+from datapath import fill, plan
+from datapath.plan import PLAN
+from datapath.row import Row
+from datapath.world import Packet
+from model import Hook
+
+DEVICES = (plan.UPLINK, plan.TASK1, plan.TASK2, plan.TASK3, plan.STRANGER)
+LIMITS = 64
+CGROUP = 4  # enum case_hook
+_HEAD = struct.Struct("<8B2HIQ2I")
+_LONGEST = 2048
+
+
+def header() -> str:
+    """The text of population.h."""
+    limits = [
+        fill.limit_row(PLAN.limits[slot]) if slot in PLAN.limits else bytes(64)
+        for slot in range(LIMITS)
+    ]
+    prefixes = [fill.prefix_row(row) for row in PLAN.prefixes]
+    prefixes += [bytes(len(prefixes[0]))] * (16 - len(prefixes))
+    index = [fill.u32(number) for number in range(LIMITS)]
+    tables = {
+        "endpoints": [key + fill.endpoint_row(key, row) for key, row in PLAN.endpoints.items()],
+        "mappings": [key + fill.mapping_row(row) for key, row in PLAN.mappings.items()],
+        "ports": [fill.u32(key) + fill.port_row(row) for key, row in PLAN.ports.items()],
+        "devices": [fill.u32(key) * 2 for key in sorted(PLAN.devices)],
+        # Of the cgroups above a socket, some have a limit.
+        "cgroups": [struct.pack("<QI", 1000 + depth, 1 + depth) for depth in (2, 4)],
+        "prefixes": [a + b for a, b in zip(index, prefixes, strict=False)],
+        "config": [fill.u32(0) + fill.config_row(PLAN)],
+        "limits": [a + b for a, b in zip(index, limits, strict=True)],
+    }
+    lines = [
+        "/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */",
+        "/* Made by population.py. */",
+        f"#define POPULATION_LIMITS {LIMITS}",
+        f"#define POPULATION_SLOTS {max(plan.SLOTS.values()) + 1}",
+        f"#define POPULATION_DEVICES {len(DEVICES)}",
+        f"#define POPULATION_UPLINK {plan.UPLINK}",
+        f"#define POPULATION_LOOPBACK {plan.LOOPBACK}",
+        f"#define POPULATION_ANY_SOURCE {plan.TASK3}",
+        "static const __u32 population_ifindexes[] __attribute__((unused)) = "
+        f"{{ {', '.join(map(str, DEVICES))} }};",
+    ]
+    for name, rows in tables.items():
+        body = ",\n".join("{ " + ", ".join(map(str, row)) + " }" for row in rows)
+        lines.append(
+            f"static const __u8 population_{name}[{len(rows)}][{len(rows[0])}] "
+            f"__attribute__((unused)) = {{\n{body}\n}};"
+        )
+    lines.insert(8, "#include <linux/types.h>")
+    return "\n".join(lines) + "\n"
+
+
+def case(packet: Packet, hook: int, flags: int = 0) -> bytes:
+    """A packet at a hook as a file of the corpus."""
+    head = _HEAD.pack(
+        hook,
+        flags,
+        DEVICES.index(packet.ifindex) if packet.ifindex in DEVICES else 0,
+        len(packet.metadata) // 4,
+        7,
+        1,
+        0,
+        1,
+        packet.linear or 0,
+        packet.gso_size,
+        packet.tag,
+        10**12,
+        0,
+        0,
+    )
+    return head + packet.data
+
+
+def packet_of(raw: bytes) -> tuple[Hook, Packet]:
+    """The other way: of a case that a test run can give to a program in the kernel."""
+    hook, _, device, meta, _, _, _, _, linear, _, tag, *_ = _HEAD.unpack_from(raw)
+    data = raw[_HEAD.size :]
+    if hook == Hook.XDP:
+        reach = max(min(linear or len(data), len(data)), 14)
+        return Hook.XDP, Packet(data, linear=reach, metadata=b"m" * 4 * meta)
+    ifindex = DEVICES[device] if hook == Hook.CONTAINER else plan.UPLINK
+    return Hook(hook), Packet(data, ifindex=ifindex, tag=tag)
+
+
+def write(folder: Path, rows: Sequence[Row]) -> int:
+    """Make population.h and corpus/ in a folder; returns the number of seeds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = header()
+    target = folder / "population.h"
+    if not target.exists() or target.read_text() != text:
+        target.write_text(text)
+    corpus = folder / "corpus"
+    corpus.mkdir(exist_ok=True)
+    count = 0
+    for number, row in enumerate(rows):
+        if len(row.packet.data) > _LONGEST:
+            continue
+        (corpus / f"row{number:04}").write_bytes(case(row.packet, row.hook))
+        count += 1
+        if row.hook is Hook.UPLINK_IN:
+            # A socket sees the packet without its Ethernet header.
+            inner = case(row.packet, CGROUP)
+            front = _HEAD.size
+            (corpus / f"cgroup{number:04}").write_bytes(inner[:front] + inner[front + 14 :])
+            count += 1
+    return count

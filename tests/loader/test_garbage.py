@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random input: no traceback, a documented exit code, and nothing changed if refused."""
+
+from __future__ import annotations
+
+import os
+import sys
+from unittest import mock
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from datapath import packets, plan
+from datapath.plan import CBIT
+from ilax.bpf import Map
+from ilax.cli import main
+from ilax.pins import PinFolder
+
+from . import garbage as g
+from .conftest import BLOCK, LOCATOR, SIR_PREFIX, Lab, sir
+
+CASES = int(os.environ.get("ILAX_CASES", "1000")) // 20
+DOCUMENTED = range(10)
+OF_ITS_OWN = {"plan": {10}, "explain": {10}, "check": {10, 11}}
+# What only control writes; the datapath is asleep.
+MAPS = ("endpoints", "mappings", "ports", "prefixes", "config", "devices", "cgroups", "limits")
+
+# An instance serves all cases: whatever is refused must leave it as it is.
+cases = settings(
+    max_examples=CASES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+def _state(lab: Lab) -> dict[str, object]:
+    """Rows of all maps of control."""
+    rows: dict[str, object] = {}
+    folder = PinFolder(lab.instance).maps
+    for name in MAPS:
+        with Map.open_pinned(folder / f"ilax_{name}") as opened:
+            rows[name] = {key: opened.lookup(key) for key in opened.keys()}  # noqa: SIM118
+    return rows
+
+
+def _run(lab: Lab, *arguments: str, stdin: bytes = b"") -> int:
+    """The command as it is typed, in this process; what is no error of ours gets out."""
+    command = ["ilax", "--instance", lab.instance, *arguments]
+    with CliRunner().isolation(input=stdin) as streams, mock.patch.object(sys, "argv", command):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        told = streams[1].getvalue()
+    assert b"Traceback" not in told
+    assert code in DOCUMENTED or code in OF_ITS_OWN.get(arguments[0], ()), told
+    assert not 0 < code < 10 or told, "refused without a word"
+    return code
+
+
+def _refuses_whole(lab: Lab, *arguments: str, stdin: bytes = b"") -> None:
+    before = _state(lab)
+    if _run(lab, *arguments, stdin=stdin):
+        assert _state(lab) == before
+
+
+@cases
+@given(document=g.documents())
+def test_files_of_a_host(running: Lab, document: bytes) -> None:
+    before = _state(running)
+    planned = _run(running, "plan", "-", stdin=document)
+    assert _state(running) == before
+    done = _run(running, "apply", "-", stdin=document)
+    if done:
+        assert _state(running) == before
+    else:
+        assert not planned
+
+
+@cases
+@given(file=g.mapping_files())
+def test_files_of_mappings(running: Lab, file: tuple[str, bytes]) -> None:
+    kind, content = file
+    _refuses_whole(running, "mapping", "import", "-", "--format", kind, stdin=content)
+
+
+FRAMES = [
+    packets.ether(packets.tcp()(CBIT.here(plan.STACK_TASK), 64)),
+    packets.ether(packets.udp()(CBIT.there(plan.FAR_TASK), 64), tags=(0x81000005,)),
+    packets.ether(packets.error(packets.quoted(CBIT.there(plan.FAR_TASK)))(CBIT.here("1"), 64)),
+    packets.ether(packets.fragment(0, more=True)(CBIT.here(plan.STACK_TASK), 64)),
+    packets.arp(),
+]
+
+
+@cases
+@given(raw=g.captures(FRAMES), way=st.sampled_from(["to-sir", "to-wire"]))
+def test_captures(
+    running: Lab, tmp_path_factory: pytest.TempPathFactory, raw: bytes, way: str
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    source, target = folder / "in.pcap", folder / "out.pcap"
+    source.write_bytes(raw)
+    _refuses_whole(running, "capture", way, str(source), str(target))
+    _run(running, "explain", "--in", "uplink", "--pcap", str(source))
+
+
+TYPED = [
+    ("endpoint", "show", g.addresses),
+    ("endpoint", "del", g.addresses),
+    ("endpoint", "set", g.addresses, "--mtu", g.quantities),
+    ("endpoint", "add", g.addresses, "--netns", g.netns, "--device", g.names),
+    ("mapping", "add", g.addresses, "--locator", g.prefixes),
+    ("mapping", "add", g.addresses, "--wire", g.addresses),
+    ("mapping", "del", g.addresses),
+    ("mapping", "list", "--limit", g.quantities),
+    ("limit", "set", g.cgroups, "--rate", g.quantities, "--pps", g.quantities),
+    (
+        "limit",
+        "set",
+        g.cgroups,
+        "--rate",
+        "10mbit",
+        "--burst",
+        g.quantities,
+        "--mark",
+        g.quantities,
+    ),
+    ("limit", "show", g.cgroups),
+    ("limit", "del", g.cgroups),
+    ("address", "encode", g.addresses, "--locator", g.prefixes),
+    ("address", "decode", g.addresses, "--sir-prefix", g.prefixes),
+    ("explain", "--in", g.names, "--dst", g.addresses, "--length", g.quantities),
+    ("explain", "--in", "uplink", "--src", g.addresses, "--dst", g.addresses),
+    ("explain", "--in", "uplink", "--dst", g.addresses, "--expect", g.names),
+    ("export", "--mappings", st.sampled_from(["", ".", "\0", "\n"])),
+    ("status", g.anything),
+    (g.anything, g.anything),
+]
+
+
+@st.composite
+def commands(draw: st.DrawFn) -> list[str]:
+    parts = draw(st.sampled_from(TYPED))
+    return [part if isinstance(part, str) else draw(part) for part in parts]
+
+
+@settings(cases, max_examples=4 * CASES)
+@given(command=commands())
+@example(command=["endpoint", "show", sir(5)])
+def test_arguments(running: Lab, command: list[str]) -> None:
+    _refuses_whole(running, *command)
+
+
+@cases
+@given(
+    options=st.fixed_dictionaries(
+        {
+            "--uplink": g.names,
+            "--sir-prefix": st.one_of(st.just(SIR_PREFIX), g.prefixes),
+            "--locator": st.one_of(st.just(LOCATOR), g.prefixes),
+            "--block": st.one_of(st.just(BLOCK), g.prefixes),
+            "--gateway": g.addresses,
+            "--max-endpoints": g.quantities,
+        }
+    )
+)
+def test_up(running: Lab, options: dict[str, str]) -> None:
+    """An instance that is up stays as it is when another wish for it is refused."""
+    _refuses_whole(running, "up", *(word for pair in options.items() for word in pair))
