@@ -6,7 +6,7 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup objects perf-objects lint format lock abi verifier-cost test \
-	test-nightly demo bench bench-full bench-smoke package deb man clean
+	test-nightly soak demo bench bench-full bench-smoke package deb man clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
@@ -40,7 +40,12 @@ test: setup ## all tests (root); ARGS="-k name" chooses
 
 test-nightly: setup ## property tests with 100000 cases each (root)
 	@ILAX_CASES=100000 $(VENV)/python -m pytest -o faulthandler_timeout=7200 \
-		tests/datapath/test_properties.py $(ARGS)
+		tests/datapath/test_properties.py tests/stateful $(ARGS)
+
+soak: setup ## traffic, changes and mishaps at once; MINUTES=30; build/soak.json (root)
+	@mkdir -p build
+	@PYTHONPATH=tests:tools $(VENV)/python -m soak --minutes $(or $(MINUTES),30) \
+		--output build/soak.json $(ARGS)
 
 demo: setup ## three hosts in network namespaces, a task moves; build/demo.json (root)
 	@$(VENV)/python demo/run.py
