@@ -62,8 +62,14 @@ class Churn:
         # The last 16 bits of an identifier are the checksum's, and never 0.
         identifiers = (0x2000 << 48) + (numbers << np.uint64(16)) + np.uint64(1)
         self._sir = np.stack([np.full_like(identifiers, prefix), identifiers], axis=1)
-        self._at = self._turn = 0
+        self._at = self._turn = self._moves = 0
+        self._start = time.monotonic()
         self._instances = {host.name: _open(host) for host in self.lab.hosts}
+
+    def begin(self) -> None:
+        """What is done counts from now on."""
+        self.done = Done()
+        self._start = time.monotonic()
 
     def close(self) -> None:
         """Close the instances."""
@@ -144,15 +150,13 @@ class Churn:
 
     def run(self, until: float) -> None:
         """Move tasks and write rows at the rate, up to a moment of the monotonic clock."""
-        start, first = time.monotonic(), (self.done.endpoints, self.done.mappings)
-        turn = 0
         while (now := time.monotonic()) < until:
-            minutes = (now - start) / 60
+            minutes = (now - self._start) / 60
             busy = False
-            if self.done.endpoints - first[0] < self.endpoints * minutes:
-                self.move(self.movers[turn % len(self.movers)])
-                turn, busy = turn + 1, True
-            due = self.rows * minutes - (self.done.mappings - first[1])
+            if self.done.endpoints < self.endpoints * minutes:
+                self.move(self.movers[self._moves % len(self.movers)])
+                self._moves, busy = self._moves + 1, True
+            due = self.rows * minutes - self.done.mappings
             if due > 0:
                 self.rewrite(int(min(max(due / len(self.lab.hosts), 32), 4096)))
                 busy = True

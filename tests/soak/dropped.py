@@ -17,6 +17,8 @@ from lab.netns import run
 _TRACE_RAW_TP = 23
 # What the kernel calls drops by programs at tc: ours have counted them as well.
 BY_TC = ("TC_INGRESS", "TC_EGRESS")
+# What it says of drops by XDP on a veth, and of some others.
+BY_XDP = "NOT_SPECIFIED"
 
 
 class _Tracing(Link):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packets that carry the address they are for, and who received them.
 
-All namespaces accept all SIR addresses, so that a packet that enters a wrong one is
-seen there, and not thrown away by a stack that does not know its address.
+Namespaces that receive only accept all SIR addresses, so that a packet that enters a
+wrong one is seen there, and not thrown away by a stack that does not know its address.
 """
 
 from __future__ import annotations

@@ -23,7 +23,10 @@ from model.control import Device
 
 INNER = "eth0"
 # What hooks may see at any time without anybody sending it: neighbour discovery.
-NOISE = "PASS_LINK_SCOPE"
+NOISE = {
+    *((hook, "PASS_LINK_SCOPE") for hook in (Hook.XDP, Hook.UPLINK_IN, Hook.CONTAINER)),
+    (Hook.UPLINK_OUT, "PASS_NOT_OURS"),
+}
 _LINKS = {Hook.XDP: XDP_LINK, Hook.UPLINK_IN: "uplink_ingress", Hook.UPLINK_OUT: "uplink_egress"}
 _PINS = {Hook.XDP: XDP_PROGRAM, Hook.UPLINK_IN: IN_PROGRAM, Hook.UPLINK_OUT: OUT_PROGRAM}
 

@@ -25,6 +25,7 @@ from stateful.bench import NOISE, Bench
 from stateful.killing import Killer
 from stateful.shots import Shot
 
+_SENT = {"tx_packets", "tx_bytes"}
 _SAYS = {Fate.PASSED: Police.PASS, Fate.MARKED: Police.MARK, Fate.DROPPED: Police.DROP}
 
 
@@ -175,11 +176,14 @@ def _has_devices(state: Control, bench: Bench) -> bool:
 def _is(hook: Hook, result: Result, outcome: Outcome) -> bool:
     """Whether this is what was foretold; neighbour discovery may have passed beside it."""
     reason = (hook, outcome.reason)
-    counted = {what: n for what, n in result.counted.items() if what[1] != NOISE or what == reason}
-    if outcome.reason == NOISE:
-        counted = dict.fromkeys(counted, (1, outcome.length))
+    counted = dict(result.counted)
+    for other in counted.keys() & NOISE:
+        if other != reason:
+            del counted[other]
+        elif counted[other] >= (1, outcome.length):
+            counted[other] = (1, outcome.length)
     traffic = {
-        slot: fields - ({"tx_packets", "tx_bytes"} - outcome.traffic.get(slot, set()))
+        slot: fields - (_SENT - outcome.traffic.get(slot, set()))
         for slot, fields in result.traffic.items()
     }
     return (
