@@ -6,7 +6,7 @@ PYTHON ?= python3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup objects perf-objects lint format lock abi verifier-cost test \
-	test-nightly test-kernels fuzz demo bench bench-full bench-smoke package deb man \
+	test-nightly test-kernels fuzz soak demo bench bench-full bench-smoke package deb man \
 	clean
 
 help: ## list the targets
@@ -41,7 +41,8 @@ test: setup ## all tests (root); ARGS="-k name" chooses
 
 test-nightly: setup ## 100000 cases of each property; killed at every step (root)
 	@ILAX_CASES=100000 ILAX_STEPS=all $(VENV)/python -m pytest -o faulthandler_timeout=7200 \
-		tests/datapath/test_properties.py tests/e2e/test_every_step.py $(ARGS)
+		tests/datapath/test_properties.py tests/stateful \
+		tests/e2e/test_every_step.py $(ARGS)
 
 test-kernels: setup ## the same programs on Linux 6.1, 6.12 and this one; ARGS=--ci for less (root)
 	@tests/kernels/fetch.sh build/kernels || echo 'kernels: not all are here'
@@ -50,6 +51,11 @@ test-kernels: setup ## the same programs on Linux 6.1, 6.12 and this one; ARGS=-
 fuzz: setup ## coverage-guided, with sanitizers; SECONDS= or RUNS= for each target
 	@PYTHONPATH=tests:tools $(VENV)/python -m fuzz.run $(if $(SECONDS),--seconds $(SECONDS)) \
 		$(if $(RUNS),--runs $(RUNS)) $(ARGS)
+
+soak: setup ## traffic, changes and mishaps at once; MINUTES=30; build/soak.json (root)
+	@mkdir -p build
+	@PYTHONPATH=tests:tools $(VENV)/python -m soak --minutes $(or $(MINUTES),30) \
+		--output build/soak.json $(ARGS)
 
 demo: setup ## three hosts in network namespaces, a task moves; build/demo.json (root)
 	@$(VENV)/python demo/run.py

@@ -18,7 +18,7 @@ packages=(
 	# lint
 	clang-format-19 shellcheck
 	# tests and demo: network namespaces, traffic, captures
-	bpftool ethtool iperf3 iproute2 iputils-ping libcap2-bin procps strace systemd tcpdump
+	bpftool ethtool iperf3 iproute2 iputils-ping libcap2-bin procps systemd tcpdump
 	traceroute tshark util-linux
 	# fuzzers: the sanitizers of clang
 	libclang-rt-19-dev

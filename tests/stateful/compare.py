@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether an instance's maps say what the model says."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from datapath import fill
+from ilax.limit_book import slots_by_cgroup
+from ilax.tables import index_key
+from lab.cgroups import Cgroups
+from model.control import Control
+from model.limit import NS
+from stateful.bench import Bench, program_sets
+
+# Between two readings of the clock, and what a CPU may hold back.
+_SLACK_NS = 50_000_000
+
+# What tells nothing about a row: who counts, and what was written how often.
+_OPEN = ("generation", "flags", "limit")
+
+
+def find(bench: Bench, states: list[Control], *, tidy: bool) -> Control:
+    """The state that the maps are in.
+
+    Args:
+        tidy: there are no traces of a killed command either.
+
+    Raises:
+        AssertionError: in none of them; shows where each one differs.
+    """
+    assert bench.instance is not None
+    at_work, pinned = program_sets(bench.instance)
+    assert at_work <= pinned, "hooks run programs of another set"
+    differences = []
+    for state in states:
+        found = _differences(bench, state, tidy=tidy)
+        if not found:
+            return state
+        differences.append(found)
+    raise AssertionError(differences)
+
+
+def _differences(bench: Bench, state: Control, *, tidy: bool) -> dict[str, Any]:
+    tables = None
+    try:
+        tables = state.tables(bench.uplink, bench.devices, {})
+    except KeyError as error:
+        return {"device": error}
+    wanted = {
+        "ilax_endpoints": {
+            key: _clean("ilax_endpoint", fill.endpoint_row(key, row))
+            for key, row in tables.endpoints.items()
+        },
+        "ilax_mappings": {
+            key: _clean("ilax_mapping", fill.mapping_row(row))
+            for key, row in tables.mappings.items()
+        },
+        "ilax_ports": {index_key(key): fill.port_row(row) for key, row in tables.ports.items()},
+        "ilax_devices": {index_key(key): index_key(key) for key in tables.devices},
+        "ilax_prefixes": {
+            index_key(number): fill.prefix_row(row) for number, row in enumerate(tables.prefixes)
+        },
+    }
+    names = {"ilax_endpoints": "ilax_endpoint", "ilax_mappings": "ilax_mapping"}
+    found: dict[str, Any] = {}
+    for name, rows in wanted.items():
+        opened = bench.maps[name]
+        seen = {key: opened.lookup(key) for key in list(opened.keys())}
+        if name in names:
+            seen = {key: _clean(names[name], raw) for key, raw in seen.items() if raw}
+        if name == "ilax_prefixes":
+            # Behind the end nobody looks.
+            seen = {key: raw for key, raw in seen.items() if raw and any(raw[-4:])}
+        if name in ("ilax_ports", "ilax_devices") and not tidy:
+            seen = {key: raw for key, raw in seen.items() if key in rows}
+        if seen != rows:
+            found[name] = {
+                key.hex(): (seen.get(key), rows.get(key))
+                for key in seen.keys() | rows.keys()
+                if seen.get(key) != rows.get(key)
+            }
+    return found
+
+
+def _clean(struct: str, raw: bytes) -> bytes:
+    """A row without what the model does not know."""
+    from ilax import schema
+
+    row = np.frombuffer(bytearray(raw), schema.dtype(struct))
+    for name in _OPEN:
+        if name in (row.dtype.names or ()):
+            row[name] = 0
+    return row.tobytes()
+
+
+def settle_queues(bench: Bench, control: Control, own: Cgroups) -> None:
+    """The kernel's virtual queues are the model's, up to the time of reading a clock.
+
+    Then the model goes on from the kernel's, so that the difference does not grow.
+    """
+    before = copy.deepcopy(control.queues)
+    adopt_queues(bench, control, own)
+    for path, queue in control.queues.items():
+        was = before[path]
+        if queue.until or was.until:
+            # What was idle for so long has saved up no more than a burst.
+            assert abs(queue.until - (was.until - was.kept)) < _SLACK_NS * NS, (path, queue, was)
+
+
+def adopt_queues(bench: Bench, control: Control, own: Cgroups) -> None:
+    """Take the state of all queues over from the maps."""
+    instance = bench.instance
+    assert instance is not None
+    slots = slots_by_cgroup(instance)
+    for path, queue in control.queues.items():
+        slot = slots[own.id(path)]
+        backlog: Any = instance.backlogs.get(index_key(slot))
+        limit: Any = instance.limits.get(index_key(slot))
+        # Of all CPUs; this process stays on one.
+        chunks = instance.chunks.cpus(index_key(slot))
+        mine = chunks[chunks["slot"] == slot]
+        current = mine[mine["generation"] == limit["generation"]]
+        upper = mine["generation"] >> 16 == int(limit["generation"]) >> 16
+        queue.until = int(backlog["until"]) - int(mine["left"][upper].sum())
+        queue.kept = 0
+        queue.known = bool(len(mine) or (chunks["candidate"] == slot).any())
+        queue.marking = bool(len(current) and current["marking"].any())
+
+
+def refuse_errors(facts: dict[str, Any]) -> None:
+    """Raise if `check --fix` leaves an error behind."""
+    errors = [found for found in facts["findings"] if found["severity"] == "error"]
+    assert not errors, errors
+    failed = [step for step in facts["mended"] if step["problem"]]
+    assert not failed, failed

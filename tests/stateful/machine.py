@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands and packets in any order; the model foretells each of them.
+
+After a command was killed, nobody knows how far it came: a packet may meet what stood
+before, or what was wanted, until the command is run again or `check --fix` has mended.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, precondition, rule
+
+from model.control import Control, Setup, Task
+from model.limit import Action, Rules
+from model.tables import Delivery
+from stateful import compare, shots
+from stateful.bench import INNER
+from stateful.killing import KILLED
+from stateful.shots import BLOCKS, OTHER_OWN, OWN, SIR_PREFIXES, TASKS, Shot
+from stateful.walker import Broken, Walker
+
+ROOM = (5, 12)  # rows for endpoints and for mappings
+NOT_FOUND, CONFLICT = 3, 4
+PATHS = ("a", "a/b")
+
+# A frame of an MTU takes nearly all of a burst, so that time hardly matters.
+_SLOW, _BURST = 3000, 4_200_000_000
+RULES = {
+    "open": (10**10, Rules(0, burst=_BURST, drop=_BURST)),
+    "tight": (_SLOW, Rules(0, burst=_BURST)),
+    "marking": (_SLOW, Rules(0, burst=_BURST, drop=_BURST, action=Action.MARK)),
+    "counting": (_SLOW, Rules(0, burst=_BURST, action=Action.COUNT)),
+}
+
+setups = st.builds(
+    Setup,
+    sir_prefixes=st.sampled_from((SIR_PREFIXES, SIR_PREFIXES[::-1], SIR_PREFIXES[:1])),
+    locators=st.sampled_from(((OWN,), (OWN, OTHER_OWN), (OTHER_OWN, OWN), (OTHER_OWN,))),
+    blocks=st.sampled_from((BLOCKS[:1], BLOCKS, ())),
+    c_bit=st.sampled_from((True, True, True, False)),
+    uplink_mtu=st.sampled_from((1500, 1400)),
+)
+tasks = st.integers(0, TASKS - 1)
+paths = st.sampled_from(PATHS)
+
+
+class Walk(Walker):
+    """One walk over an instance of its own."""
+
+    @initialize(setup=setups)
+    def begin(self, setup: Setup) -> None:
+        self.lab.ilax("down")
+        self.control = Control(setup, ROOM)
+        self.mtu(setup.uplink_mtu)
+        rows = ("--max-endpoints", str(ROOM[0]), "--max-mappings", str(ROOM[1]))
+        assert self.run_(*self.up(setup), *rows, "--max-limits", "16") == 0
+        self.bench.look()
+
+    # --- rules: endpoints ---
+
+    def _add_words(self, task: Task, own_mtu: bool) -> list[str]:
+        words = ["endpoint", "add", shots.text(task.sir)]
+        if task.cgroup is not None:
+            words += ["--cgroup", f"{self.own.name}/{task.cgroup}"]
+        if task.delivery is Delivery.HOST:
+            return [*words, "--host"]
+        words += ["--netns", self.place.namespaces[task.sir], "--device", INNER]
+        words += ["--delivery", task.delivery.name.lower()]
+        words += ["--mtu", str(task.mtu)] if own_mtu else []
+        return [*words, *(["--any-source"] if task.any_source else [])]
+
+    def _task(self, number: int, delivery: Delivery, *, mtu: int, any_source: bool) -> Task:
+        if delivery is Delivery.HOST:
+            return Task(shots.sir(number), b"", delivery, 0, 0)
+        mtu = mtu or self.control.setup.uplink_mtu
+        return Task(shots.sir(number), b"", delivery, mtu, 0, any_source)
+
+    @precondition(lambda self: not self.broken)
+    @rule(
+        number=tasks, delivery=st.sampled_from(Delivery), mtu=st.sampled_from((0, 0, 1400)),
+        any_source=st.sampled_from((False, False, True)), path=st.none() | paths,
+    )  # fmt: skip
+    def add(
+        self, number: int, delivery: Delivery, mtu: int, any_source: bool, path: str | None
+    ) -> None:
+        task = self._task(number, delivery, mtu=mtu, any_source=any_source)
+        task = replace(task, cgroup=path)
+        self.do(lambda c: c.add(task.sir, task), *self._add_words(task, bool(mtu)))
+        self.tidy = True
+
+    @precondition(lambda self: not self.broken)
+    @rule(number=tasks)
+    def delete(self, number: int) -> None:
+        sir = shots.sir(number)
+        self.do(lambda c: c.delete(sir), "endpoint", "del", shots.text(sir))
+
+    # --- rules: mappings ---
+
+    @precondition(lambda self: not self.broken)
+    @rule(number=shots.numbers, locator=shots.locators)
+    def map_one(self, number: int, locator: int) -> None:
+        sir, upper = shots.sir(number), shots.LOCATORS[locator]
+        words = (
+            "mapping",
+            "add",
+            shots.text(sir),
+            "--locator",
+            f"{shots.text(upper + bytes(8))}/64",
+        )
+        self.do(lambda c: c.map({sir: upper}), *words)
+
+    @precondition(lambda self: not self.broken)
+    @rule(number=shots.numbers)
+    def unmap(self, number: int) -> None:
+        sir = shots.sir(number)
+        self.do(lambda c: c.unmap(sir), "mapping", "del", shots.text(sir))
+
+    def _import(self, rows: dict[int, int]) -> tuple[dict[bytes, bytes], str]:
+        uppers = {shots.sir(n): shots.LOCATORS[at] for n, at in rows.items()}
+        lines = [f"{shots.text(s)},{shots.text(u + bytes(8))}/64" for s, u in uppers.items()]
+        return uppers, "\n".join(["sir,locator", *lines]) + "\n"
+
+    @precondition(lambda self: not self.broken)
+    @rule(rows=st.dictionaries(shots.numbers, shots.locators, min_size=1))
+    def import_(self, rows: dict[int, int]) -> None:
+        uppers, text = self._import(rows)
+        words = ("mapping", "import", "-", "--format", "csv")
+        self.do(lambda c: c.map(uppers), *words, text=text)
+
+    # --- rules: limits ---
+
+    @precondition(lambda self: not self.broken)
+    @rule(path=paths, kind=st.sampled_from([*RULES, "tight"]))
+    def limit(self, path: str, kind: str) -> None:
+        rate, rules = RULES[kind]
+        rules = replace(rules, byte_cost=round((8 * 10**9 << 16) / rate))
+        words = ["limit", "set", f"{self.own.name}/{path}", "--rate", f"{rate}bit"]
+        for option, ns in (
+            ("--burst", rules.burst), ("--mark-at", rules.mark), ("--drop-at", rules.drop),
+            ("--small-extra", rules.small),
+        ):  # fmt: skip
+            words += [option, f"{ns}ns"]
+        words += ["--action", rules.action.name.lower()]
+        self.do(lambda c: c.limit(path, rules), *words)
+
+    @precondition(lambda self: not self.broken)
+    @rule(path=paths)
+    def unlimit(self, path: str) -> None:
+        self.do(lambda c: c.unlimit(path), "limit", "del", f"{self.own.name}/{path}")
+
+    @precondition(lambda self: not self.broken)
+    @rule(number=tasks, path=st.none() | paths)
+    def name(self, number: int, path: str | None) -> None:
+        sir = shots.sir(number)
+        words = ("endpoint", "set", shots.text(sir), "--cgroup")
+        self.do(lambda c: c.name(sir, path), *words, f"{self.own.name}/{path}" if path else "none")
+
+    # --- rules: the instance ---
+
+    @precondition(lambda self: not self.broken)
+    @rule(what=st.sampled_from(("up", "up", "rollback", "upgrade", "restart")), setup=setups,
+          xdp=st.sampled_from(("native", "off")))  # fmt: skip
+    def instance(self, what: str, setup: Setup, xdp: str) -> None:
+        if what == "up":
+            before = self.control.setup.uplink_mtu
+            self.mtu(setup.uplink_mtu)
+            self.do(lambda c: c.up(setup), *self.up(setup, xdp))
+            if self.control.setup is not setup:
+                self.mtu(before)
+        elif what == "upgrade":
+            self.do(_upgraded, "upgrade", "--soak", "0", "--before", "0")
+        elif what == "rollback":
+            self._rollback()
+        else:
+            assert self.run_("down") == 0
+            self.begin(setup)
+
+    def _rollback(self) -> None:
+        code = self.run_("rollback")
+        known = self.control.has_previous
+        assert code in (0, NOT_FOUND) if known is None else (code == 0) == known, code
+        self.bench.look()
+
+    # --- rules: killed commands ---
+
+    @precondition(lambda self: not self.broken)
+    @rule(
+        what=st.sampled_from(("add", "add", "delete", "import", "up", "rollback", "upgrade")),
+        permille=st.integers(0, 999), number=tasks, delivery=st.sampled_from(Delivery),
+        setup=setups, rows=st.dictionaries(shots.numbers, shots.locators, min_size=1),
+    )  # fmt: skip
+    def kill(
+        self, what: str, permille: int, number: int, delivery: Delivery, setup: Setup,
+        rows: dict[int, int],
+    ) -> None:  # fmt: skip
+        """Kill a command that would be done."""
+        old, wanted = self.control, copy.deepcopy(self.control)
+        sir, text = shots.sir(number), None
+        if what == "add":
+            task = self._task(number, delivery, mtu=0, any_source=False)
+            done, words = wanted.add(sir, task), self._add_words(task, own_mtu=False)
+        elif what == "delete":
+            done, words = wanted.delete(sir), ["endpoint", "del", shots.text(sir)]
+        elif what == "import":
+            uppers, text = self._import(rows)
+            done = wanted.map(uppers)
+            words = ["mapping", "import", "-", "--format", "csv"]
+        elif what == "up":
+            done, words = wanted.up(setup), self.up(setup)
+        elif what == "upgrade":
+            done, words = _upgraded(wanted), ["upgrade", "--soak", "0", "--before", "0"]
+        else:
+            done, words = old.has_previous is True, ["rollback"]
+        if not done:
+            return
+        if what == "up":
+            self.mtu(setup.uplink_mtu)
+
+        code = self.place.killer.run(what, lambda: self.run_(*words, text=text), permille)
+        self.bench.look()
+        if code == 0:
+            self.control = wanted
+            self.settle()
+            return
+        assert code == KILLED, (words, code)
+        self.broken = Broken(
+            lambda: self._again(what, words, text), wanted, _between(what, old, wanted, sir)
+        )
+
+    def _again(self, what: str, words: list[str], text: str | None) -> None:
+        """As an operator would after a crash."""
+        code = self.run_(*words, text=text)
+        if what == "add" and code == CONFLICT:
+            assert self.run_("endpoint", "del", words[2]) == 0
+            code = self.run_(*words, text=text)
+        if what == "delete" and code == NOT_FOUND:
+            code = 0
+            self.tidy = False
+        assert code == 0, (words, code)
+
+    @precondition(lambda self: self.broken)
+    @rule(fix=st.booleans())
+    def recover(self, fix: bool) -> None:
+        broken = self.broken
+        assert broken is not None
+        if fix:
+            facts = json.loads(self.lab.ilax("--json", "check", "--fix").output)
+            compare.refuse_errors(facts)
+            for state in broken.may_be:
+                state.mend()
+        else:
+            broken.again()
+        self.bench.look()
+        states = broken.may_be if fix else [broken.wanted]
+        self.control = compare.find(self.bench, states, tidy=fix or self.tidy)
+        self.broken = None
+        compare.adopt_queues(self.bench, self.control, self.own)
+
+    # --- packets ---
+
+    @rule(drawn=st.lists(shots.shots, min_size=2, max_size=10))
+    def packets(self, drawn: list[Shot]) -> None:
+        for shot in drawn:
+            self.packet(shot)
+
+    # --- always ---
+
+    @invariant()
+    def rows_are_the_models(self) -> None:
+        if not self.broken:
+            compare.find(self.bench, [self.control], tidy=self.tidy)
+
+    @invariant()
+    def everybody_is_where_they_should_be(self) -> None:
+        for shot in shots.PROBES:
+            self.packet(shot)
+
+
+def _upgraded(control: Control) -> bool:
+    control.has_previous = True
+    return True
+
+
+def _between(what: str, old: Control, wanted: Control, sir: bytes) -> list[Control]:
+    """States in which a killed command may have left the tables."""
+    states = [copy.deepcopy(old), copy.deepcopy(wanted)]
+    if what in ("add", "delete"):
+        # An endpoint's row comes before its mapping, and goes before it.
+        half = copy.deepcopy(wanted)
+        half.mappings.pop(sir, None)
+        if sir in old.mappings:
+            half.mappings[sir] = old.mappings[sir]
+        states.insert(1, half)
+    if what == "up":
+        mtu = old.setup.uplink_mtu
+        states.insert(1, copy.deepcopy(wanted))
+        states[1].setup = replace(wanted.setup, uplink_mtu=mtu)
+        states.insert(1, copy.deepcopy(old))
+        states[1].setup = replace(old.setup, uplink_mtu=wanted.setup.uplink_mtu)
+    if what in ("up", "upgrade"):
+        for state in states:
+            state.has_previous = None
+    return states
