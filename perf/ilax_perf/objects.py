@@ -26,17 +26,17 @@ class Loaded:
 
 @contextlib.contextmanager
 def loaded(
-    path: Path, *, sizes: Mapping[str, int] | None = None, reuse: Mapping[str, Map] | None = None
+    file: Path, *, sizes: Mapping[str, int] | None = None, reuse: Mapping[str, Map] | None = None
 ) -> Iterator[Loaded]:
     """Load an object for as long as the context lasts.
 
     Args:
-        path: the object file.
+        file: of the object.
         sizes: rows of maps, where they differ from the object's.
         reuse: maps to use instead of new ones, by name.
     """
     with contextlib.ExitStack() as stack:
-        with Object.open(path) as opened:
+        with Object.open(file) as opened:
             for name, rows in (sizes or {}).items():
                 opened.maps[name].set_max_entries(rows)
             opened.reuse_maps(dict(reuse or {}))
@@ -51,14 +51,19 @@ def own(name: str, *, sizes: Mapping[str, int] | None = None) -> Iterator[Loaded
     """Load an object of perf/bpf/ for as long as the context lasts.
 
     Args:
-        name: "generator", "harness" or "peers".
+        name: of its source, such as "generator".
         sizes: rows of maps, where they differ from the object's.
 
     Raises:
         SystemCallError: it was not compiled (`make perf-objects`).
     """
-    with loaded(BUILD / f"{name}.bpf.o", sizes=sizes) as result:
+    with loaded(path(name), sizes=sizes) as result:
         yield result
+
+
+def path(name: str) -> Path:
+    """Where `make perf-objects` puts an object of perf/bpf/."""
+    return BUILD / f"{name}.bpf.o"
 
 
 @contextlib.contextmanager

@@ -42,7 +42,8 @@ Examples:
   ilax-perf generate eth1 --mac 02:00:00:00:00:02 --to 2001:db8::1 --size 1514 \\
       --preset multiqueue --cpus 0,1 --seconds 10
 
-Exit code: 0 sent, 1 it did not work, 2 wrong usage, others as those of ilax."""
+Exit code: 0 sent, 1 it did not work, 2 wrong usage, 130 interrupted, others as those
+of ilax."""
 
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
@@ -105,6 +106,9 @@ def main(words: Sequence[str]) -> int:
         if error.hint:
             print(f"ilax-perf: hint: {error.hint}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("ilax-perf: interrupted", file=sys.stderr)
+        return 130
     if options.json:
         print(json.dumps(_as_json(chosen, traffic, sent), indent=1))
     else:

@@ -134,6 +134,8 @@ class LiveFrames:
                 f"frames of {traffic.size} bytes: live frames have {LARGEST} at most, "
                 "as the kernel makes none of several fragments"
             )
+        if not objects.path("spray").exists():
+            return "its program is not compiled: `make perf-objects`"
         if os.geteuid():
             return "it loads a BPF program: that needs root"
         if threading.current_thread() is not threading.main_thread():

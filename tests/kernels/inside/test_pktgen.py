@@ -21,7 +21,7 @@ from ilax_perf.generate.choose import choose
 from ilax_perf.generate.generator import GeneratorError, Sent
 from ilax_perf.generate.links import Device
 from ilax_perf.generate.pktgen import driver
-from ilax_perf.generate.pktgen.control import ControlFile, Line, PktgenError
+from ilax_perf.generate.pktgen.control import Line, PktgenError
 from ilax_perf.generate.pktgen.driver import Assigned, Pktgen
 from ilax_perf.generate.pktgen.generator import PktgenGenerator, settings_of
 from ilax_perf.generate.pktgen.presets import PRESETS
@@ -215,8 +215,18 @@ def test_nothing_stays_behind(wire: Wire) -> None:
     with wire.near.entered():
         names = {path.name for path in driver.FOLDER.iterdir()}
         assert "v0" not in names and "pgctrl" in names
-        for cpu in (name for name in names if name.startswith("kpktgend_")):
-            assert "v0" not in ControlFile(driver.FOLDER / cpu).read()
+        for name in names - {"pgctrl"}:
+            assert "v0" not in (driver.FOLDER / name).read_text()
+
+
+def test_devices_of_somebody_else_are_left_alone(wire: Wire) -> None:
+    with wire.near.entered():
+        with Pktgen.make() as pktgen:
+            pktgen.add(Assigned("d0", pktgen.threads()[0]), settings_of(wire.traffic()))
+            with pytest.raises(GeneratorError, match="pktgen has devices already: d0"):
+                PktgenGenerator().run("v0", wire.traffic())
+            assert pktgen.devices() == ["d0"]
+        assert wire.send(wire.traffic()).packets == 500
 
 
 def test_what_pktgen_cannot_do_is_done_by_another_one(wire: Wire) -> None:
@@ -231,7 +241,7 @@ def test_what_pktgen_cannot_do_is_done_by_another_one(wire: Wire) -> None:
         assert choose("v0", wire.traffic()).generator.name == "pktgen"
         for reason, traffic in cases.items():
             chosen = choose("v0", traffic)
-            assert chosen.generator.name == "live-frames"
+            assert chosen.generator.name != "pktgen"
             assert reason in chosen.passed_over["pktgen"]
             with pytest.raises(UsageError, match=f"pktgen cannot send this.*{reason}"):
                 choose("v0", traffic, "pktgen")

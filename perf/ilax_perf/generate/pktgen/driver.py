@@ -57,10 +57,10 @@ class Pktgen:
     @classmethod
     @contextlib.contextmanager
     def make(cls) -> Iterator[Self]:
-        """Without devices, at the beginning and at the end.
+        """For as long as the context lasts; all devices are removed at the end.
 
         Raises:
-            GeneratorError: this kernel has none.
+            GeneratorError: this kernel has none, or somebody else uses it.
         """
         if not is_here():
             raise GeneratorError(
@@ -69,7 +69,12 @@ class Pktgen:
             )
         # Another thread of ours, in whichever namespace, means this one by it, too.
         self = cls(FOLDER.resolve())
-        self._reset()
+        if devices := self.devices():
+            raise GeneratorError(
+                f"pktgen has devices already: {', '.join(devices)}; nothing was changed",
+                hint="they are somebody else's, or of a run that was killed; "
+                "`echo reset >/proc/net/pktgen/pgctrl` removes all",
+            )
         try:
             yield self
         finally:
@@ -79,6 +84,16 @@ class Pktgen:
         """CPUs that have a thread."""
         found = self._folder.glob(f"{_THREAD}*")
         return sorted(int(path.name.removeprefix(_THREAD)) for path in found)
+
+    def devices(self) -> list[str]:
+        """Names of all devices, of all threads."""
+        found: list[str] = []
+        for cpu in self.threads():
+            for line in (self._folder / f"{_THREAD}{cpu}").read_text().splitlines():
+                kind, _, names = line.partition(":")
+                if kind in ("Running", "Stopped"):
+                    found += names.split()
+        return sorted(found)
 
     def add(self, assigned: Assigned, settings: DeviceSettings) -> None:
         """Add a device to a thread, and tell it everything.
