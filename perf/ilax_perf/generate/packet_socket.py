@@ -48,7 +48,13 @@ def _send(out: socket.socket, traffic: Traffic, to: Addresses) -> Sent:
     done = 0
     last = start = time.monotonic()
     end = start + (traffic.seconds or float("inf"))
-    while done < total and (now := time.monotonic()) < end:
+    over = False
+    while done < total and not over:
+        now = time.monotonic()
+        # What was due while we slept is sent, unless there is no rate.
+        over = now >= end
+        if over and traffic.rate is None:
+            break
         due = total if traffic.rate is None else min(total, 1 + int((now - start) * traffic.rate))
         if due <= done:
             assert traffic.rate is not None
