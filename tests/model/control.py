@@ -150,7 +150,8 @@ class Control:
             return False
         wire = self.setup.wire(sir, self.setup.locators[0])
         if known is not None:
-            slot, cgroup = known.slot, wanted.cgroup or known.cgroup
+            # What stands at another locator of this host stays there.
+            wire, slot, cgroup = known.wire, known.slot, wanted.cgroup or known.cgroup
         else:
             used = {task.slot for task in self.tasks.values()}
             slot, cgroup = min(set(range(1, self.room[0] + 1)) - used), wanted.cgroup
