@@ -224,9 +224,14 @@ class Control:
     # --- what a mend does of itself ---
 
     def mend(self) -> None:
-        """`check --fix`: an endpoint that nobody of this host could reach can be reached."""
-        for task in self.tasks.values():
+        """`check --fix`: an endpoint that nobody of this host could reach can be reached.
+
+        As far as there is room.
+        """
+        for _, task in sorted(self.tasks.items()):
             row = self.mappings.get(task.sir)
+            if row is None and len(self.mappings) == self.room[1]:
+                continue
             if row is None or (row.action != ACTION_FORWARD and row.wire != task.wire):
                 self.mappings[task.sir] = Mapping(task.wire, ACTION_LOCAL)
 

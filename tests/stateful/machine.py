@@ -36,7 +36,7 @@ class Walk(Walker):
         self.control = Control(setup, ROOM)
         self.mtu(setup.uplink_mtu)
         rows = ("--max-endpoints", str(ROOM[0]), "--max-mappings", str(ROOM[1]))
-        assert self.run_(*self.up(setup), *rows, "--max-limits", "16") == 0
+        assert self.run_(*self.up(setup), *rows, "--max-limits", "16") == 0, self.said
         self.bench.look()
         # A walk that has to begin with nothing seldom comes to where it is interesting.
         for number, delivery in enumerate(Delivery):
@@ -162,13 +162,13 @@ class Walk(Walker):
         elif what == "rollback":
             self._rollback()
         else:
-            assert self.run_("down") == 0
+            assert self.run_("down") == 0, self.said
             self.begin(setup)
 
     def _rollback(self) -> None:
         code = self.run_("rollback")
         known = self.control.has_previous
-        assert code in (0, NOT_FOUND) if known is None else (code == 0) == known, code
+        assert code in (0, NOT_FOUND) if known is None else (code == 0) == known, self.said
         self.bench.look()
 
     # --- rules: killed commands ---
@@ -221,13 +221,13 @@ class Walk(Walker):
         """As an operator would after a crash."""
         code = self.run_(*words, text=text)
         if what == "add" and code == CONFLICT:
-            assert self.run_("endpoint", "del", words[2]) == 0
+            assert self.run_("endpoint", "del", words[2]) == 0, self.said
             code = self.run_(*words, text=text)
         if what == "delete" and code == NOT_FOUND:
             # What else there was is swept up later, or now.
             code = self.run_("limit", "gc")
             self.tidy = False
-        assert code == 0, (words, code)
+        assert code == 0, self.said
 
     @precondition(lambda self: self.broken)
     @rule(fix=st.booleans())
@@ -236,7 +236,8 @@ class Walk(Walker):
         assert broken is not None
         if fix:
             facts = json.loads(self.lab.ilax("--json", "check", "--fix").output)
-            compare.refuse_errors(facts)
+            full = any(len(state.mappings) == ROOM[1] for state in broken.may_be)
+            compare.refuse_errors(facts, full=full)
             for state in broken.may_be:
                 state.mend()
         else:

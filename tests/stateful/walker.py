@@ -80,6 +80,7 @@ class Walker(RuleBasedStateMachine):
         control: what should be there.
         broken: set while nobody knows.
         tidy: no rows of ports are left whose device is gone.
+        said: by the last command.
     """
 
     place: ClassVar[Place]
@@ -90,19 +91,22 @@ class Walker(RuleBasedStateMachine):
         self.lab, self.own, self.bench = self.place.lab, self.place.own, self.place.bench
         self.broken: Broken | None = None
         self.tidy = True
+        self.said = ""
 
     # --- running commands ---
 
     def run_(self, *arguments: str, text: str | None = None) -> int:
-        return int(self.lab.ilax(*arguments, text=text).exit_code)
+        done = self.lab.ilax(*arguments, text=text)
+        self.said = f"{' '.join(arguments)}: {done.exception!r} {done.output}"
+        return int(done.exit_code)
 
     def do(self, change: Callable[[Control], bool], *arguments: str, text: str = "") -> None:
         """A command is done or refused as the model says."""
         wanted = copy.deepcopy(self.control)
         done = change(wanted)
         code = self.run_(*arguments, text=text)
-        assert (code == 0) == done, (arguments, code)
-        assert code != 1, arguments
+        assert (code == 0) == done, self.said
+        assert code != 1, self.said
         if done:
             self.control = wanted
         self.bench.look()
@@ -123,8 +127,8 @@ class Walker(RuleBasedStateMachine):
                 words += [option, f"{shots.text(upper + bytes(8))}/{length}"]
         return [*words, "--cbit" if setup.c_bit else "--no-cbit"]
 
-    def settle(self) -> None:
-        compare.settle_queues(self.bench, self.control, self.own)
+    def settle(self, slack_ns: int = 0) -> None:
+        compare.settle_queues(self.bench, self.control, self.own, slack_ns)
 
     # --- packets ---
 
@@ -157,7 +161,7 @@ class Walker(RuleBasedStateMachine):
                 if _is(shot.hook, result, outcome):
                     if not self.broken:
                         self.control = after
-                        self.settle()
+                        self.settle(moments[1] - moments[0])
                     return
                 said.append(outcome)
         raise AssertionError(f"{shot}\nbecame {result}\nand not {said}")
