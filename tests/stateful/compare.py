@@ -70,6 +70,10 @@ def _differences(bench: Bench, state: Control, *, tidy: bool) -> dict[str, Any]:
     }
     names = {"ilax_endpoints": "ilax_endpoint", "ilax_mappings": "ilax_mapping"}
     found: dict[str, Any] = {}
+    assert bench.instance is not None
+    config: Any = bench.instance.config.get(index_key(0))
+    if int(config["uplink_mtu"]) != state.setup.uplink_mtu:
+        found["uplink_mtu"] = config["uplink_mtu"], state.setup.uplink_mtu
     for name, rows in wanted.items():
         opened = bench.maps[name]
         seen = {key: opened.lookup(key) for key in list(opened.keys())}
