@@ -20,8 +20,8 @@ from stateful.machine import Walk
 from stateful.walker import Place
 
 CASES = int(os.environ.get("ILAX_CASES", "0"))
-WALKS = max(8, CASES // 250)
-STEPS = 30
+WALKS = max(6, CASES // 250)
+STEPS = 25
 
 
 @pytest.fixture
