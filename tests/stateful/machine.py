@@ -12,7 +12,7 @@ import json
 from dataclasses import replace
 
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, rule
 
 from model.control import Control, Setup, Task
 from model.tables import Delivery
@@ -61,7 +61,6 @@ class Walk(Walker):
         mtu = mtu or self.control.setup.uplink_mtu
         return Task(shots.sir(number), b"", delivery, mtu, 0, any_source)
 
-    @precondition(lambda self: not self.broken)
     @rule(
         number=tasks, delivery=st.sampled_from(Delivery), mtu=st.sampled_from((0, 0, 1400)),
         any_source=st.sampled_from((False, False, True)), path=st.none() | paths,
@@ -69,6 +68,7 @@ class Walk(Walker):
     def add(
         self, number: int, delivery: Delivery, mtu: int, any_source: bool, path: str | None
     ) -> None:
+        self.recover()
         task = self._task(number, delivery, mtu=mtu, any_source=any_source)
         self._add(replace(task, cgroup=path), own_mtu=bool(mtu))
 
@@ -76,17 +76,17 @@ class Walk(Walker):
         self.do(lambda c: c.add(task.sir, task), *self._add_words(task, own_mtu))
         self.tidy = True
 
-    @precondition(lambda self: not self.broken)
     @rule(number=tasks)
     def delete(self, number: int) -> None:
+        self.recover()
         sir = shots.sir(number)
         self.do(lambda c: c.delete(sir), "endpoint", "del", shots.text(sir))
 
     # --- rules: mappings ---
 
-    @precondition(lambda self: not self.broken)
     @rule(number=shots.numbers, locator=shots.locators)
     def map_one(self, number: int, locator: int) -> None:
+        self.recover()
         sir, upper = shots.sir(number), shots.LOCATORS[locator]
         words = (
             "mapping",
@@ -97,9 +97,9 @@ class Walk(Walker):
         )
         self.do(lambda c: c.map({sir: upper}), *words)
 
-    @precondition(lambda self: not self.broken)
     @rule(number=shots.numbers)
     def unmap(self, number: int) -> None:
+        self.recover()
         sir = shots.sir(number)
         self.do(lambda c: c.unmap(sir), "mapping", "del", shots.text(sir))
 
@@ -108,9 +108,9 @@ class Walk(Walker):
         lines = [f"{shots.text(s)},{shots.text(u + bytes(8))}/64" for s, u in uppers.items()]
         return uppers, "\n".join(["sir,locator", *lines]) + "\n"
 
-    @precondition(lambda self: not self.broken)
     @rule(rows=st.dictionaries(shots.numbers, shots.locators, min_size=1))
     def import_(self, rows: dict[int, int]) -> None:
+        self.recover()
         uppers, text = self._import(rows)
         if len(self.control.mappings.keys() | uppers.keys()) > ROOM[1]:
             return  # some of them would be written
@@ -119,9 +119,9 @@ class Walk(Walker):
 
     # --- rules: limits ---
 
-    @precondition(lambda self: not self.broken)
     @rule(path=paths, kind=st.sampled_from([*RULES, "tight"]))
     def limit(self, path: str, kind: str) -> None:
+        self.recover()
         rate, rules = RULES[kind]
         rules = replace(rules, byte_cost=round((8 * 10**9 << 16) / rate))
         words = ["limit", "set", f"{self.own.name}/{path}", "--rate", f"{rate}bit"]
@@ -133,24 +133,24 @@ class Walk(Walker):
         words += ["--action", rules.action.name.lower()]
         self.do(lambda c: c.limit(path, rules), *words)
 
-    @precondition(lambda self: not self.broken)
     @rule(path=paths)
     def unlimit(self, path: str) -> None:
+        self.recover()
         self.do(lambda c: c.unlimit(path), "limit", "del", f"{self.own.name}/{path}")
 
-    @precondition(lambda self: not self.broken)
     @rule(number=tasks, path=st.none() | paths)
     def name(self, number: int, path: str | None) -> None:
+        self.recover()
         sir = shots.sir(number)
         words = ("endpoint", "set", shots.text(sir), "--cgroup")
         self.do(lambda c: c.name(sir, path), *words, f"{self.own.name}/{path}" if path else "none")
 
     # --- rules: the instance ---
 
-    @precondition(lambda self: not self.broken)
     @rule(what=st.sampled_from(("up", "up", "rollback", "upgrade", "restart")), setup=setups,
           xdp=st.sampled_from(("native", "off")))  # fmt: skip
     def instance(self, what: str, setup: Setup, xdp: str) -> None:
+        self.recover()
         if what == "up":
             before = self.control.setup.uplink_mtu
             self.mtu(setup.uplink_mtu)
@@ -173,17 +173,18 @@ class Walk(Walker):
 
     # --- rules: killed commands ---
 
-    @precondition(lambda self: not self.broken)
     @rule(
         what=st.sampled_from(("add", "add", "delete", "import", "up", "rollback", "upgrade")),
         permille=st.integers(0, 999), number=tasks, delivery=st.sampled_from(Delivery),
         setup=setups, rows=st.dictionaries(shots.numbers, shots.locators, min_size=1),
+        fix=st.booleans(),
     )  # fmt: skip
     def kill(
         self, what: str, permille: int, number: int, delivery: Delivery, setup: Setup,
-        rows: dict[int, int],
+        rows: dict[int, int], fix: bool,
     ) -> None:  # fmt: skip
         """Kill a command that would be done."""
+        self.recover()
         old, wanted = self.control, copy.deepcopy(self.control)
         sir, text = shots.sir(number), None
         if what == "add":
@@ -213,8 +214,9 @@ class Walk(Walker):
             self.settle()
             return
         assert code == KILLED, (words, code)
+        self.place.killed += 1
         self.broken = Broken(
-            lambda: self._again(what, words, text), wanted, _between(what, old, wanted, sir)
+            lambda: self._again(what, words, text), wanted, _between(what, old, wanted, sir), fix
         )
 
     def _again(self, what: str, words: list[str], text: str | None) -> None:
@@ -229,12 +231,15 @@ class Walk(Walker):
             self.tidy = False
         assert code == 0, self.said
 
-    @precondition(lambda self: self.broken)
-    @rule(fix=st.booleans())
-    def recover(self, fix: bool) -> None:
+    def recover(self) -> None:
+        """What comes behind a command that was killed begins with this.
+
+        No precondition of a rule may ask whether one was: it would depend on time.
+        """
         broken = self.broken
-        assert broken is not None
-        if fix:
+        if broken is None:
+            return
+        if broken.fix:
             facts = json.loads(self.lab.ilax("--json", "check", "--fix").output)
             full = any(len(state.mappings) == ROOM[1] for state in broken.may_be)
             compare.refuse_errors(facts, full=full)
@@ -243,8 +248,8 @@ class Walk(Walker):
         else:
             broken.again()
         self.bench.look()
-        states = broken.may_be if fix else [broken.wanted]
-        self.control = compare.find(self.bench, states, tidy=fix or self.tidy)
+        states = broken.may_be if broken.fix else [broken.wanted]
+        self.control = compare.find(self.bench, states, tidy=broken.fix or self.tidy)
         self.broken = None
         compare.adopt_queues(self.bench, self.control, self.own)
 

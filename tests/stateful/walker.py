@@ -36,6 +36,7 @@ class Place:
     Attributes:
         namespaces: of containers, by SIR address.
         shot: packets that were compared so far.
+        killed: commands that were killed so far.
     """
 
     lab: Lab
@@ -44,6 +45,7 @@ class Place:
     namespaces: dict[bytes, str]
     killer: Killer
     shot: int = 0
+    killed: int = 0
 
 
 class _Judge(dict[int, Limit]):
@@ -66,11 +68,13 @@ class Broken:
         again: runs it once more.
         wanted: the state that it leads to.
         may_be: states that may be met until then.
+        fix: `check --fix` is to mend it.
     """
 
     again: Callable[[], None]
     wanted: Control
     may_be: list[Control]
+    fix: bool
 
 
 class Walker(RuleBasedStateMachine):
