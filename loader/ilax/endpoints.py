@@ -190,17 +190,18 @@ def put_host(
     """
     known = fabric.read(instance)
     known.check_sir(sir)
-    wire = known.to_wire(sir)
-    existing = instance.endpoints.get(wire.packed)
-    if existing is not None and _from_row(existing).delivery != "host":
+    # By SIR address: an earlier `up` may have made it at another locator.
+    existing = next((endpoint for endpoint in read_all(instance) if endpoint.sir == sir), None)
+    if existing is not None and existing.delivery != "host":
         raise ConflictError(f"{sir} is a container's endpoint; nothing was changed")
+    wire = known.to_wire(sir) if existing is None else existing.wire
     if network.add_address(LOOPBACK, str(sir), 128):
         change.on_failure(network.delete_address, LOOPBACK, str(sir), 128)
     slot, generation = free_slot(instance), 1
     if existing is not None:
-        slot, generation = int(existing["slot"]), int(existing["generation"]) + 1
-        limit = limit or int(existing["limit"])
-        change.on_failure(instance.endpoints.put, wire.packed, existing)
+        slot, generation = existing.slot, existing.generation + 1
+        limit = limit or existing.limit
+        change.on_failure(put, instance, existing, replace=True)
     endpoint = Endpoint(
         sir, wire, "host", 0, bytes(6), bytes(6), 0, slot, generation, owns_link=True, limit=limit
     )

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from ilax import containers, endpoints, netlink
+from ilax.instance import Instance
 
 from .conftest import LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, sir
 
@@ -85,6 +86,22 @@ def test_a_task_of_another_locator_is_the_same_task(running: Lab) -> None:
     assert result.exit_code == CONFLICT
     assert HOST_SIDE in _links(running)
     assert len(json.loads(running.ilax("--json", "endpoint", "list").output)) == 1
+
+
+def test_an_address_of_the_host_stays_one_endpoint(running: Lab) -> None:
+    assert running.ilax("endpoint", "add", sir(5), "--host").exit_code == 0
+    again = running.ilax(
+        "up", "--uplink", UPLINK, "--sir-prefix", SIR_PREFIX,
+        "--locator", OTHER_LOCATOR, "--locator", LOCATOR,
+    )  # fmt: skip
+    assert again.exit_code == 0
+    assert running.ilax("endpoint", "add", sir(5), "--host").exit_code == 0
+    (found,) = json.loads(running.ilax("--json", "endpoint", "list").output)
+    assert found["wire"].startswith("2001:db8:42:7:")
+    assert running.ilax("endpoint", "del", sir(5)).exit_code == 0
+    assert json.loads(running.ilax("--json", "endpoint", "list").output) == []
+    with Instance.open(running.instance) as opened:
+        assert len(opened.mappings.rows()[0]) == 0
 
 
 @pytest.mark.parametrize("flag", ["--no-cbit", "--untyped"])

@@ -150,7 +150,8 @@ class Control:
             return False
         wire = self.setup.wire(sir, self.setup.locators[0])
         if known is not None:
-            slot, cgroup = known.slot, wanted.cgroup or known.cgroup
+            # What stands at another locator of this host stays there.
+            wire, slot, cgroup = known.wire, known.slot, wanted.cgroup or known.cgroup
         else:
             used = {task.slot for task in self.tasks.values()}
             slot, cgroup = min(set(range(1, self.room[0] + 1)) - used), wanted.cgroup
@@ -223,9 +224,14 @@ class Control:
     # --- what a mend does of itself ---
 
     def mend(self) -> None:
-        """`check --fix`: an endpoint that nobody of this host could reach can be reached."""
-        for task in self.tasks.values():
+        """`check --fix`: an endpoint that nobody of this host could reach can be reached.
+
+        As far as there is room.
+        """
+        for _, task in sorted(self.tasks.items()):
             row = self.mappings.get(task.sir)
+            if row is None and len(self.mappings) == self.room[1]:
+                continue
             if row is None or (row.action != ACTION_FORWARD and row.wire != task.wire):
                 self.mappings[task.sir] = Mapping(task.wire, ACTION_LOCAL)
 

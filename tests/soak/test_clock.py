@@ -22,7 +22,7 @@ CLOCKS = {5: "ktime_get_ns", 118: "jiffies64", 125: "ktime_get_boot_ns",
 UNSTEPPED = {"ktime_get_ns", "jiffies64"}
 
 # Where people are shown the time of the day.
-SHOWN = {"rates.py", "monitor.py", "cli/monitor.py"}
+SHOWN = {"check/record.py", "rates.py", "monitor.py", "cli/monitor.py"}
 
 
 def _clocks(name: str) -> set[str]:

@@ -26,9 +26,9 @@ OWN, OTHER_OWN, FAR, FAR_AWAY = (
 LOCATORS = (OWN, OTHER_OWN, FAR, FAR_AWAY)
 BLOCKS = (upper("2001:db8:42::"), upper("2001:db8:43::"))
 
-# Tasks: three of the first SIR prefix, one of the second; the others live elsewhere.
-TASKS = 4
-NUMBERS = 8
+# Tasks: all but the last of the first SIR prefix; further addresses live elsewhere.
+TASKS = 6
+NUMBERS = 9
 
 SIZES = (44, 1232, 1352, 1353, 1452, 1453)
 MISCELLANY = tuple(

@@ -14,13 +14,14 @@ from lab.cgroups import own_cgroups
 from loader.conftest import UPLINK, Lab, ip
 from stateful import shots
 from stateful.bench import Bench
+from stateful.choices import PATHS
 from stateful.killing import Killer
-from stateful.machine import PATHS, Walk
+from stateful.machine import Walk
 from stateful.walker import Place
 
 CASES = int(os.environ.get("ILAX_CASES", "0"))
-WALKS = max(8, CASES // 250)
-STEPS = 30
+WALKS = max(6, CASES // 250)
+STEPS = 25
 
 
 @pytest.fixture

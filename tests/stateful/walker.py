@@ -36,6 +36,7 @@ class Place:
     Attributes:
         namespaces: of containers, by SIR address.
         shot: packets that were compared so far.
+        killed: commands that were killed so far.
     """
 
     lab: Lab
@@ -44,6 +45,7 @@ class Place:
     namespaces: dict[bytes, str]
     killer: Killer
     shot: int = 0
+    killed: int = 0
 
 
 class _Judge(dict[int, Limit]):
@@ -66,11 +68,13 @@ class Broken:
         again: runs it once more.
         wanted: the state that it leads to.
         may_be: states that may be met until then.
+        fix: `check --fix` is to mend it.
     """
 
     again: Callable[[], None]
     wanted: Control
     may_be: list[Control]
+    fix: bool
 
 
 class Walker(RuleBasedStateMachine):
@@ -80,6 +84,7 @@ class Walker(RuleBasedStateMachine):
         control: what should be there.
         broken: set while nobody knows.
         tidy: no rows of ports are left whose device is gone.
+        said: by the last command.
     """
 
     place: ClassVar[Place]
@@ -90,19 +95,22 @@ class Walker(RuleBasedStateMachine):
         self.lab, self.own, self.bench = self.place.lab, self.place.own, self.place.bench
         self.broken: Broken | None = None
         self.tidy = True
+        self.said = ""
 
     # --- running commands ---
 
     def run_(self, *arguments: str, text: str | None = None) -> int:
-        return int(self.lab.ilax(*arguments, text=text).exit_code)
+        done = self.lab.ilax(*arguments, text=text)
+        self.said = f"{' '.join(arguments)}: {done.exception!r} {done.output}"
+        return int(done.exit_code)
 
     def do(self, change: Callable[[Control], bool], *arguments: str, text: str = "") -> None:
         """A command is done or refused as the model says."""
         wanted = copy.deepcopy(self.control)
         done = change(wanted)
         code = self.run_(*arguments, text=text)
-        assert (code == 0) == done, (arguments, code)
-        assert code != 1, arguments
+        assert (code == 0) == done, self.said
+        assert code != 1, self.said
         if done:
             self.control = wanted
         self.bench.look()
@@ -123,8 +131,8 @@ class Walker(RuleBasedStateMachine):
                 words += [option, f"{shots.text(upper + bytes(8))}/{length}"]
         return [*words, "--cbit" if setup.c_bit else "--no-cbit"]
 
-    def settle(self) -> None:
-        compare.settle_queues(self.bench, self.control, self.own)
+    def settle(self, slack_ns: int = 0) -> None:
+        compare.settle_queues(self.bench, self.control, self.own, slack_ns)
 
     # --- packets ---
 
@@ -157,7 +165,7 @@ class Walker(RuleBasedStateMachine):
                 if _is(shot.hook, result, outcome):
                     if not self.broken:
                         self.control = after
-                        self.settle()
+                        self.settle(moments[1] - moments[0])
                     return
                 said.append(outcome)
         raise AssertionError(f"{shot}\nbecame {result}\nand not {said}")
