@@ -23,7 +23,7 @@ from ilax import schema
 from model import Hook
 
 RUNS = {"packets": 400_000, "limits": 60_000, "addresses": 400_000}
-IN_KERNEL = int(os.environ.get("ILAX_FUZZ_RUNS", "150000"))
+IN_KERNEL = int(os.environ.get("ILAX_FUZZ_RUNS", "400000"))
 SAMPLES = 1000
 
 
