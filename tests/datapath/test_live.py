@@ -196,14 +196,3 @@ def test_an_error_in_pages_is_translated(live: Live, xdp: str, linear: int) -> N
     with live.attached(xdp), live.sized(9000):
         frame = _pass(live, FABRIC, TASK1, p.ether(build(ANY_WIRE, 64)), linear=linear)
         assert frame.data == p.ether(after(ANY, 63))
-
-
-@pytest.mark.parametrize("tags", TAGS.values(), ids=TAGS.keys())
-def test_a_packet_that_lost_its_ethernet_header(live: Live, tags: tuple[int, ...]) -> None:
-    """Found by the fuzzer: a tag beside such a packet moved the rewrite by 14 bytes."""
-    build = p.tcp(MARKER + b"x" * 6000)
-    with live.attached("foreign generic"), live.sized(9000):
-        data = p.ether(build(ANY_WIRE, 64), tags=tags)
-        frame = _pass(live, FABRIC, TASK1, data, linear=100)
-        assert frame.data.endswith(build(ANY, 63))
-        assert frame.tag is None

@@ -22,8 +22,8 @@ from fuzz.run import fuzz
 from ilax import schema
 from model import Hook
 
-RUNS = {"packets": 400_000, "limits": 60_000, "addresses": 400_000}
-IN_KERNEL = int(os.environ.get("ILAX_FUZZ_RUNS", "150000"))
+RUNS = {"packets": 250_000, "limits": 60_000, "addresses": 200_000}
+IN_KERNEL = int(os.environ.get("ILAX_FUZZ_RUNS", "200000"))
 SAMPLES = 1000
 
 

@@ -54,6 +54,11 @@ scalars = st.one_of(
 )
 
 
+def seldom(draw: st.DrawFn, one_in: int) -> bool:
+    """True about once in so many; never for the simplest example."""
+    return draw(st.integers(1, one_in)) == one_in
+
+
 def toml(value: object) -> str:
     """A value as TOML has it; strings with escapes, so that it is TOML at least."""
     if isinstance(value, bool):
@@ -71,6 +76,8 @@ def toml(value: object) -> str:
 
 
 values = st.one_of(scalars, st.lists(scalars, max_size=3)).map(toml)
+tasks = st.one_of(st.sampled_from([sir(5), sir(6), sir(7)]), addresses)
+homes = st.one_of(st.sampled_from([OTHER_LOCATOR, "2001:db8:42:9::/64"]), prefixes)
 _KEYS: dict[str, dict[str, st.SearchStrategy[object]]] = {
     "up": {
         "uplink": st.sampled_from([UPLINK, "lo", "nothing", ""]),
@@ -84,21 +91,25 @@ _KEYS: dict[str, dict[str, st.SearchStrategy[object]]] = {
         "typed": st.booleans(),
     },
     "endpoint": {
-        "address": addresses,
+        "sir": tasks,
         "netns": netns,
-        "delivery": st.sampled_from(["stack", "xdp", "host", "pigeon", 1]),
-        "mtu": st.sampled_from([1500, 0, 1279, 65536, -1, "1500"]),
+        "host": st.booleans(),
+        "delivery": st.sampled_from(["stack", "xdp", "pigeon", 1]),
+        "mtu": st.sampled_from([1500, 1280, 1279, 65536, -1, "1500"]),
+        "any-source": st.booleans(),
         "cgroup": cgroups,
-        "device": names,
+        "device": st.one_of(st.just("eth0"), names),
     },
-    "mapping": {"address": addresses, "locator": prefixes, "wire": addresses, "file": names},
+    "mapping": {"sir": tasks, "locator": homes, "wire": addresses, "file": names},
     "limit": {
         "cgroup": cgroups,
         "rate": quantities,
         "pps": quantities,
         "burst": quantities,
+        "mark-at": quantities,
         "action": st.sampled_from(["drop", "mark", "tag", "count", "never"]),
         "parent": cgroups,
+        "tag-mark": st.one_of(quantities, st.integers()),
     },
 }
 # Never anything else: a number may be a process or a cgroup of the machine.
@@ -115,18 +126,30 @@ max-mappings = 1024
 """
 
 
+# What is right; without it hardly any file would be.
+_RIGHT: dict[str, st.SearchStrategy[object]] = {
+    "sir": st.sampled_from([sir(number) for number in range(5, 9)]),
+    "locator": st.sampled_from([OTHER_LOCATOR, "2001:db8:42:9::/64"]),
+    "netns": st.just(CONTAINER),
+}
+KINDS = ("mapping", "mapping", "mapping", "endpoint", "limit", "nonsense")
+
+
 @st.composite
-def tables(draw: st.DrawFn) -> str:
-    """One table with keys of its kind and values of any."""
-    kind = draw(st.sampled_from(["endpoint", "mapping", "mapping", "limit", "up", "nonsense"]))
-    known = _KEYS.get(kind, {})
+def tables(draw: st.DrawFn, kinds: tuple[str, ...]) -> str:
+    """One table; mostly with the keys that it needs, and now and then a value of any kind."""
+    kind = draw(st.sampled_from(kinds))
+    usual = draw(st.sampled_from((True, True, False)))
+    wanted = {"mapping": ("sir", "locator"), "endpoint": ("sir", "netns")}.get(kind, ())
     lines = [f"[[{kind}]]" if kind != "up" else "[up]"]
-    for key, usual in known.items():
-        if draw(st.booleans()):
-            odd = key not in PLACES and not draw(st.integers(0, 4))
-            value = draw(values if odd else usual.map(toml))
-            lines.append(f"{key} = {value}")
-    if not draw(st.integers(0, 7)):
+    for key, values_of_key in _KEYS.get(kind, {}).items():
+        if key not in wanted if usual and wanted else draw(st.booleans()):
+            continue
+        choice = (_RIGHT[key] if usual and wanted else values_of_key).map(toml)
+        odd = key not in PLACES and seldom(draw, 10)
+        value = draw(values if odd else choice)
+        lines.append(f"{key} = {value}")
+    if seldom(draw, 10):
         lines.append(f"{toml(draw(anything))} = {draw(values)}")
     return "\n".join(lines)
 
@@ -134,8 +157,11 @@ def tables(draw: st.DrawFn) -> str:
 @st.composite
 def documents(draw: st.DrawFn) -> bytes:
     """A file for `apply`: mostly whole, sometimes with bytes changed."""
-    begin = SKELETON if draw(st.integers(0, 5)) else ""
-    text = "\n".join([begin, *draw(st.lists(tables(), max_size=4)), ""])
+    if not seldom(draw, 6):
+        parts = [SKELETON, *draw(st.lists(tables(KINDS), max_size=3))]
+    else:
+        parts = ["version = 1", *draw(st.lists(tables(("up", *KINDS)), max_size=3))]
+    text = "\n".join([*parts, ""])
     raw = text.encode("utf-8", "replace")
     return raw if any(place in text for place in PLACES) else draw(changed(raw))
 
@@ -152,7 +178,7 @@ def changed(draw: st.DrawFn, data: bytes) -> bytes:
             raw[at] = draw(st.integers(0, 255))
         else:
             del raw[at : at + draw(st.integers(1, 8))]
-    return bytes(raw if draw(st.integers(0, 5)) else raw[: draw(st.integers(0, len(raw)))])
+    return bytes(raw[: draw(st.integers(0, len(raw)))] if seldom(draw, 6) else raw)
 
 
 @st.composite
