@@ -15,7 +15,7 @@ from ilax.attach import TcMode
 from ilax.bpf import Program
 from ilax.cgroups import Cgroup
 from ilax.endpoints import Endpoint
-from ilax.errors import ConflictError, NotFoundError, UsageError
+from ilax.errors import ConflictError, NotFoundError, SystemCallError, UsageError
 from ilax.instance import Instance, own_netns
 from ilax.netlink import (
     LOOPBACK,
@@ -32,6 +32,7 @@ from ilax.transaction import Transaction
 
 # The host's address on every container link, and the container's next hop.
 GATEWAY = "fe80::1"
+_SYSCTLS = Path("/proc/sys/net/ipv6/conf")
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
             limit=limit,
         )
         _guard(network, instance, endpoint, options, change)
+        _ignore_advertisements(host.name)
         # Only now can the container send: there is no moment without checks.
         network.set_up(host.index)
         network.add_address(host.index, GATEWAY, 64)
@@ -250,6 +252,24 @@ def _make_link(
             inner_network.add_neighbour(inner.index, GATEWAY, host.mac)
             inner_network.add_route("::/0", inner.index, gateway=GATEWAY)
     return host, inner
+
+
+def _ignore_advertisements(device: str) -> None:
+    """A task is no router of its host, whatever the host's defaults are.
+
+    Raises:
+        SystemCallError: the kernel would listen to a task, and it cannot be changed.
+    """
+    setting = _SYSCTLS / device / "accept_ra"
+    try:
+        if setting.read_text().strip() != "0":
+            setting.write_text("0")
+    except OSError as error:
+        raise SystemCallError(
+            f"set accept_ra of {device} to 0; nothing was changed",
+            error.errno or 0,
+            hint="make /proc/sys/net writable, or set net.ipv6.conf.default.accept_ra=0",
+        ) from error
 
 
 def _guard(
