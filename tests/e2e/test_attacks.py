@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import socket
 import struct
 import sys
@@ -20,6 +21,7 @@ from lab import operator, probes, scenarios
 from lab.capture import mac_of, send_frames
 from lab.cgroups import Cgroups, own_cgroups
 from lab.cleanup import PREFIX
+from lab.ilax import Ilax
 from lab.limits import Meter
 from lab.netns import run
 from lab.operator import Options
@@ -53,9 +55,7 @@ def ipv6(
     return header + source.packed + destination.packed + upper
 
 
-def icmp(
-    source: IPv6Address, destination: IPv6Address, body: bytes, hop_limit: int = 64
-) -> bytes:
+def icmp(source: IPv6Address, destination: IPv6Address, body: bytes, hop_limit: int = 64) -> bytes:
     """A packet with `body`, whose checksum is filled in."""
     total = _sum(_pseudo_header(source, destination, len(body), ICMPV6) + body)
     body = body[:2] + struct.pack("!H", 0xFFFF - total) + body[4:]
@@ -268,12 +268,27 @@ def test_a_local_user_gets_no_map_and_no_lock(attacked: Lab) -> None:
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     arguments = ("-c", _NOBODY, str(ilax.pins))
     # Of the system: the one of this environment need not be readable by others.
-    interpreter = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+    interpreter = shutil.which("python3", path="/usr/bin") or sys.executable
     done = run(*nobody, interpreter, *arguments, check=False)
     assert (done.stdout, done.returncode) == ("refused\n", 0), done.stderr
     # The same program as root is not refused: it does try.
     done = run(interpreter, *arguments, check=False)
     assert done.returncode == 1 and "so its lock can be held" in done.stderr
+
+
+@pytest.mark.parametrize("trap", ["mkdir -m 777 {}", "mkdir {}", "ln -s /tmp {}"])
+def test_a_folder_of_somebody_else_is_not_used(bare: Lab, trap: str) -> None:
+    """Where everybody may write into bpffs, who comes first could own the lock and pins."""
+    host = bare.hosts[0]
+    nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    # A bpffs as the kernel makes it by default, which no one else sees.
+    script = f"mount -t bpf bpf /sys/fs/bpf && {nobody} {trap.format('/sys/fs/bpf/ilax')}"
+    wrapper = ("unshare", "--mount", "--propagation", "private", "sh", "-c")
+    trapped = Ilax(host.ns, host.ilax.instance, (*wrapper, f'{script} && exec "$@"', "sh"))
+    done = trapped.try_(*operator.up_arguments(bare, host))
+    assert done.returncode == 4, done
+    assert "/sys/fs/bpf/ilax" in done.stderr and "mode=0700" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_contract_itself_cannot_be_rewritten(attacked: Lab) -> None:
@@ -339,4 +354,3 @@ def test_who_may_lock_is_who_may_write(attacked: Lab) -> None:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         os.close(fd)
-

@@ -22,9 +22,7 @@ from lab.packets import ICMPV6, UDP, Frame, decode
 from lab.topology import UPLINK, Plan
 from lab.wait import until
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0, reason="makes network namespaces: needs root"
-)
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
 
 COUNT = 5
 IPV6_IN_IPV6 = 41
