@@ -103,13 +103,13 @@ def print_table(about: Mapping[str, Any], rows: Rows) -> None:
     """One line for each row, then what is behind missed targets."""
     print(f"{about['machine']}, {about['cpus']} CPUs, Linux {about['kernel']}, {about['commit']}\n")
     # As wide as what they hold: rows that say what they are over have long names.
-    name = max((len(row.name) for row in rows), default=0)
+    longest = max((len(row.name) for row in rows), default=0)
     ratios = {row.name: _ratio(row) for row in rows}
-    ratio = max((len(text) for text in ratios.values()), default=0)
-    print(f"{'row':{name}} {'value':>10} {'unit':7} {'ratio':>7} of")
+    wide = max((len(text) for text in ratios.values()), default=0)
+    print(f"{'row':{longest}} {'value':>10} {'unit':7} {'ratio':>7} of")
     for row in rows:
-        line = f"{row.name:{name}} {_number(row.value):>10} {row.unit:7} "
-        line += f"{ratios[row.name]:{ratio}}"
+        line = f"{row.name:{longest}} {_number(row.value):>10} {row.unit:7} "
+        line += f"{ratios[row.name]:{wide}}"
         target = TARGETS.get(row.name)
         if target:
             met = target.met(row)

@@ -175,7 +175,7 @@ CLAIMS: dict[str, Callable[[Seen], None]] = {
     "rate.macvlan": switched,
     "rate.router": routed_back,
 }
-LETTERS = {
+LETTERS: dict[Callable[[ExitStack], list[Flow]], str] = {
     peer_flows.nptv6: "n",
     peer_flows.srv6: "s",
     peer_flows.vxlan: "v",
