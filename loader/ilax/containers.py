@@ -198,9 +198,8 @@ def delete(instance: Instance, sir: Address) -> Endpoint:
 
 
 def _refuse_taken(instance: Instance, wire: Address, sir: Address) -> None:
-    # By SIR address: an earlier `up` may have made it at another locator.
-    taken = any(endpoint.sir == sir for endpoint in endpoints.read_all(instance))
-    if taken or instance.endpoints.get(wire.packed) is not None:
+    # By SIR address, too: an earlier `up` may have made it at another locator.
+    if endpoints.exists(instance, sir) or instance.endpoints.get(wire.packed) is not None:
         raise ConflictError(
             f"endpoint {sir} exists already; nothing was changed",
             hint=f"`ilax endpoint del {sir}` first",
