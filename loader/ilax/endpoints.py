@@ -132,7 +132,8 @@ def _with_sir(instance: Instance, sir: Address) -> NDArray[np.void]:
     _, rows = instance.endpoints.rows()
     halves = rows["sir"]
     same = (halves["prefix"] == sir.prefix) & (halves["identifier"] == sir.identifier)
-    return rows[same]
+    found: NDArray[np.void] = rows[same]
+    return found
 
 
 def free_slot(instance: Instance) -> int:
