@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from ilax_perf import flows, peer_flows, sanity
+from ilax_perf import flows, peer_flows, sanity, spray_flows
 from ilax_perf.rows import Row, Rows
 from ilax_perf.sampling import Median
 
@@ -49,8 +49,8 @@ def test_what_cannot_be_is_found(row: Row, complaint: str) -> None:
     assert complaint in problem
 
 
-RATES = [name for sites in (flows.SITES, peer_flows.SITES) for names in sites.values()
-         for name in names]  # fmt: skip
+SITES = {**flows.SITES, **peer_flows.SITES, **spray_flows.SITES}
+RATES = [name for names in SITES.values() for name in names]
 
 
 @pytest.mark.parametrize("name", RATES)
