@@ -116,7 +116,7 @@ def test_every_command_needs_no_more_than_three(bare: Lab, tmp_path: Path) -> No
             "counters": (),
             "monitor": ("--duration", "0.1"),
             "top": ("--once", "--interval", "0.1"),
-            "explain": ("--in", "uplink", "--dst", sir),
+            "explain": ("--in", "uplink", "--src", bare.plan.router, "--dst", sir),
             "exporter": ("--once",),
             "export": (),
             "plan": ("--prune", declared),

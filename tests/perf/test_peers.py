@@ -18,7 +18,7 @@ from ilax_perf.sites import REMOTE_SENDER
 from lab.capture import Capture, send_frames
 from lab.cleanup import unwinding_signals
 from lab.netns import FOLDER, Namespace
-from lab.packets import ICMPV6, UDP, Frame, decode
+from lab.packets import UDP, Frame, decode
 from lab.topology import UPLINK, Plan
 from lab.wait import until
 
@@ -39,8 +39,9 @@ def _signals() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Seen:
-    """Packets of one flow: as the wire had them, and where they arrived or left."""
+    """Packets of one flow: one as sent, and all on the wire and where they arrived or left."""
 
+    sent: Frame
     wire: list[Frame]
     end: list[Frame]
 
@@ -51,17 +52,22 @@ def run(flow: Flow, letter: str) -> Seen:
     task, host = Namespace(f"{tag}-c1"), Namespace(f"{tag}-h1")
     router = Namespace(f"{tag}-r1")
     port = "to-h1"
-    ours = flow.frame[6:12] if flow.device == port else b""
+    # UDP and all behind it, which no peer changes; kernels send packets of their own.
+    tail = flow.frame[-10:]
+    sender = flow.frame[6:12] if flow.device == port else b""
 
-    def keep(frame: Frame) -> bool:
-        # The router sees what it sends as well, if it is the generator.
-        return frame.next_header != ICMPV6 and (not ours or frame.raw[6:12] != ours)
+    def ours(frame: Frame) -> bool:
+        return tail in frame.packet
+
+    def leaving(frame: Frame) -> bool:
+        """The router sees what it sends as well, if it is the generator."""
+        return ours(frame) and frame.raw[6:12] != sender
 
     arrives = flow.device == port and not flow.name.endswith(("router", "back"))
     place = (task, "eth0") if arrives else (router, port)
     with (
-        Capture(host, UPLINK, lambda frame: frame.next_header != ICMPV6) as wire,
-        Capture(*place, (lambda frame: frame.next_header != ICMPV6) if arrives else keep) as end,
+        Capture(host, UPLINK, ours) as wire,
+        Capture(*place, ours if arrives else leaving) as end,
     ):
         flow.prepare()
         before = flow.count()
@@ -71,7 +77,9 @@ def run(flow: Flow, letter: str) -> Seen:
         until(lambda: len(wire.frames) >= COUNT, f"{flow.name}: {COUNT} packets on the wire")
     assert flow.count() - before == COUNT
     assert len(end.frames) == COUNT
-    return Seen(wire.frames, end.frames)
+    sent = decode(flow.frame)
+    assert sent is not None
+    return Seen(sent, wire.frames, end.frames)
 
 
 def inside(frame: Frame) -> Frame:
@@ -100,9 +108,9 @@ def is_plain(frame: Frame, source: IPv6Address, destination: IPv6Address) -> Non
 
 
 def nptv6_in(seen: Seen) -> None:
-    for frame in seen.wire:
-        assert frame.destination in LOCATOR
-        assert frame.checksum_valid
+    # ip6tables writes into what captures have, so the wire shows the result, too.
+    assert seen.sent.destination in LOCATOR
+    assert seen.sent.checksum_valid
     for frame in seen.end:
         is_plain(frame, REMOTE_SENDER, SIR)
         assert frame.hop_limit == 63
