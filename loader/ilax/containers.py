@@ -259,13 +259,20 @@ def _ignore_advertisements(device: str) -> None:
     Raises:
         SystemCallError: the kernel would listen to a task, and it cannot be changed.
     """
-    setting = _SYSCTLS / device / "accept_ra"
+    folder = _SYSCTLS / device
     try:
-        if setting.read_text().strip() != "0":
-            setting.write_text("0")
+        value = (folder / "accept_ra").read_text().strip()
+        if value == "0":
+            return
+        try:
+            (folder / "accept_ra").write_text("0")
+        except OSError:
+            # Where /proc/sys is read-only: a router does not listen with 1.
+            if value != "1" or (folder / "forwarding").read_text().strip() != "1":
+                raise
     except OSError as error:
         raise SystemCallError(
-            f"set accept_ra of {device} to 0; nothing was changed",
+            f"set accept_ra of {device} to 0, so nothing was changed",
             error.errno or 0,
             hint="make /proc/sys/net writable, or set net.ipv6.conf.default.accept_ra=0",
         ) from error
