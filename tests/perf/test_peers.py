@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,18 +13,19 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from ilax_perf import availability, flows, overlays, peer_flows
+from ilax_perf import availability, flows, objects, overlays, peer_flows
 from ilax_perf.flows import REMOTE, Flow
 from ilax_perf.sites import REMOTE_SENDER
 from lab.capture import Capture, send_frames
 from lab.cleanup import unwinding_signals
-from lab.netns import FOLDER, Namespace
+from lab.netns import FOLDER, Namespace, run
 from lab.packets import UDP, Frame, decode
 from lab.topology import UPLINK, Plan
 from lab.wait import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
 
+_BUILDER = objects.BUILD.parents[1] / "tools" / "build_objects.py"
 COUNT = 5
 IPV6_IN_IPV6 = 41
 SIR = Plan().sir(1)
@@ -32,7 +34,10 @@ HOST = LOCATOR.network_address + 1
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _signals() -> Iterator[None]:
+def _prepared() -> Iterator[None]:
+    """The sinks are compiled, as `make perf-objects` does it."""
+    source = _BUILDER.parents[1] / "perf" / "bpf" / "peers.bpf.c"
+    run(sys.executable, _BUILDER, "--output", objects.BUILD, source)
     with unwinding_signals():
         yield
 
@@ -46,7 +51,7 @@ class Seen:
     end: list[Frame]
 
 
-def run(flow: Flow, letter: str) -> Seen:
+def observe(flow: Flow, letter: str) -> Seen:
     """Send a few packets of a flow, and count them as the benchmark does."""
     tag = f"{flows.TAG}{letter}"
     task, host = Namespace(f"{tag}-c1"), Namespace(f"{tag}-h1")
@@ -207,7 +212,7 @@ def test_packets_look_as_claimed(build: Callable[[ExitStack], list[Flow]]) -> No
         built = [flow for flow in build(stack) if flow.name in CLAIMS]
         assert built
         for flow in built:
-            CLAIMS[flow.name](run(flow, LETTERS[build]))
+            CLAIMS[flow.name](observe(flow, LETTERS[build]))
 
 
 def test_a_peer_that_is_not_here_is_named_with_its_reason(
