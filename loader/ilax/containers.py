@@ -15,7 +15,7 @@ from ilax.attach import TcMode
 from ilax.bpf import Program
 from ilax.cgroups import Cgroup
 from ilax.endpoints import Endpoint
-from ilax.errors import ConflictError, NotFoundError, UsageError
+from ilax.errors import ConflictError, NotFoundError, SystemCallError, UsageError
 from ilax.instance import Instance, own_netns
 from ilax.netlink import (
     LOOPBACK,
@@ -32,6 +32,7 @@ from ilax.transaction import Transaction
 
 # The host's address on every container link, and the container's next hop.
 GATEWAY = "fe80::1"
+_SYSCTLS = Path("/proc/sys/net/ipv6/conf")
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
             limit=limit,
         )
         _guard(network, instance, endpoint, options, change)
+        _ignore_advertisements(host.name)
         # Only now can the container send: there is no moment without checks.
         network.set_up(host.index)
         network.add_address(host.index, GATEWAY, 64)
@@ -196,9 +198,8 @@ def delete(instance: Instance, sir: Address) -> Endpoint:
 
 
 def _refuse_taken(instance: Instance, wire: Address, sir: Address) -> None:
-    # By SIR address: an earlier `up` may have made it at another locator.
-    taken = any(endpoint.sir == sir for endpoint in endpoints.read_all(instance))
-    if taken or instance.endpoints.get(wire.packed) is not None:
+    # By SIR address, too: an earlier `up` may have made it at another locator.
+    if endpoints.exists(instance, sir) or instance.endpoints.get(wire.packed) is not None:
         raise ConflictError(
             f"endpoint {sir} exists already; nothing was changed",
             hint=f"`ilax endpoint del {sir}` first",
@@ -250,6 +251,31 @@ def _make_link(
             inner_network.add_neighbour(inner.index, GATEWAY, host.mac)
             inner_network.add_route("::/0", inner.index, gateway=GATEWAY)
     return host, inner
+
+
+def _ignore_advertisements(device: str) -> None:
+    """A task is no router of its host, whatever the host's defaults are.
+
+    Raises:
+        SystemCallError: the kernel would listen to a task, and it cannot be changed.
+    """
+    folder = _SYSCTLS / device
+    try:
+        value = (folder / "accept_ra").read_text().strip()
+        if value == "0":
+            return
+        try:
+            (folder / "accept_ra").write_text("0")
+        except OSError:
+            # Where /proc/sys is read-only: a router does not listen with 1.
+            if value != "1" or (folder / "forwarding").read_text().strip() != "1":
+                raise
+    except OSError as error:
+        raise SystemCallError(
+            f"set accept_ra of {device} to 0, so nothing was changed",
+            error.errno or 0,
+            hint="make /proc/sys/net writable, or set net.ipv6.conf.default.accept_ra=0",
+        ) from error
 
 
 def _guard(

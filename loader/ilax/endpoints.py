@@ -19,6 +19,7 @@ from ilax.transaction import Transaction
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from ilax.instance import Instance
     from ilax.netlink import Interface, Network
@@ -116,12 +117,23 @@ def find(instance: Instance, sir: Address) -> Endpoint:
         if row is not None:
             return _from_row(row)
     # A row that another writer made may stand under any key.
+    for row in _with_sir(instance, sir):
+        return _from_row(row)
+    raise NotFoundError(f"no endpoint {sir} in instance {instance.name}; nothing was changed")
+
+
+def exists(instance: Instance, sir: Address) -> bool:
+    """Whether an endpoint has a SIR address, under whatever key."""
+    return len(_with_sir(instance, sir)) > 0
+
+
+def _with_sir(instance: Instance, sir: Address) -> NDArray[np.void]:
+    """Rows with a SIR address, found without making objects of all others."""
     _, rows = instance.endpoints.rows()
     halves = rows["sir"]
     same = (halves["prefix"] == sir.prefix) & (halves["identifier"] == sir.identifier)
-    for row in rows[same]:
-        return _from_row(row)
-    raise NotFoundError(f"no endpoint {sir} in instance {instance.name}; nothing was changed")
+    found: NDArray[np.void] = rows[same]
+    return found
 
 
 def free_slot(instance: Instance) -> int:

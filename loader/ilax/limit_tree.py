@@ -98,6 +98,34 @@ class LimitTree:
                     parents[other] = self.nearest(other, now)
         return replace(self, parents=parents, limited=now)
 
+    def add_all(self, wanted: Mapping[int, Parent]) -> LimitTree:
+        """Give many cgroups limits, in one pass over the tree.
+
+        The same as `add` of each of them, without and then with its parent, which
+        would take time by the square of their number.
+
+        Args:
+            wanted: parents by cgroup. They may be among those that get a limit, too.
+
+        Raises:
+            UsageError: a parent has no limit.
+        """
+        now = self.limited | wanted.keys()
+        parents = dict(self.parents)
+        for other, above in self.parents.items():
+            # As in `add`.
+            if other not in wanted and above == self.nearest(other):
+                parents[other] = self.nearest(other, now)
+        for cgroup, parent in wanted.items():
+            if parent == "auto":
+                # Its ancestors do not contain it.
+                parents[cgroup] = self.nearest(cgroup, now)
+            else:
+                parents[cgroup] = 0 if parent == "none" else parent
+            if parents[cgroup] and parents[cgroup] not in now:
+                raise _NoLimit(parents[cgroup])
+        return replace(self, parents=parents, limited=now)
+
     def remove(self, cgroups: Iterable[int], *, keep: Collection[int] = ()) -> LimitTree:
         """Take limits away; what they were parents of goes to their own parents.
 

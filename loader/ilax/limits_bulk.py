@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -40,33 +40,14 @@ def tree_of(
     """The tree as it will be.
 
     Args:
-        wanted: parents of the cgroups that are to have a limit. They form no cycle.
+        wanted: parents of the cgroups that are to have a limit.
         doomed: cgroups whose limit goes.
         used: cgroups that endpoints name; they keep a row.
 
     Raises:
         TreeError: a parent has no limit.
     """
-    tree = before.remove(doomed, keep=used)
-    order = list(_parents_first(wanted))
-    for cgroup in order:
-        # The right parent may come later, or be one that goes its own way so far.
-        tree = tree.add(cgroup, limited=True, parent="none")
-    for cgroup in order:
-        tree = tree.add(cgroup, limited=True, parent=wanted[cgroup])
-    return tree
-
-
-def _parents_first(wanted: Mapping[int, Parent]) -> Iterator[int]:
-    done: set[int] = set()
-    for cgroup in wanted:
-        chain: list[int] = []
-        at: Parent = cgroup
-        while isinstance(at, int) and at in wanted and at not in done and at not in chain:
-            chain.append(at)
-            at = wanted[at]
-        yield from reversed(chain)
-        done.update(chain)
+    return before.remove(doomed, keep=used).add_all(wanted)
 
 
 def put_all(instance: Instance, wanted: Mapping[int, Wanted], doomed: Collection[int]) -> None:

@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ilax import _libc, instance_name
+from ilax.errors import ConflictError
 from ilax.schema import ABI_MAJOR
 
 BPFFS = Path("/sys/fs/bpf")
@@ -111,12 +112,38 @@ class PinFolder:
                 self.root.mkdir(mode=0o700)
             # The folder may be removed between any two of these calls.
             with contextlib.suppress(FileNotFoundError), ExitStack() as closing:
-                fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+                fd = self._open_root()
                 closing.callback(os.close, fd)
                 fcntl.flock(fd, fcntl.LOCK_EX)
                 if os.path.samestat(os.fstat(fd), self.root.stat()):
                     closing.pop_all()
                     return fd
+
+    def _open_root(self) -> int:
+        """Open the folder of all instances, if it is ours.
+
+        Where everybody may write into bpffs, anybody may have made it before us: who
+        owns it may hold its lock for ever and move what is in it.
+
+        Raises:
+            ConflictError: it is somebody else's.
+        """
+        hint = f"remove {self.root}; mount bpffs with mode=0700, so that it does not come back"
+        try:
+            fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except NotADirectoryError:
+            raise ConflictError(
+                f"{self.root} is no folder; nothing was changed", hint=hint
+            ) from None
+        found = os.fstat(fd)
+        if found.st_uid in (0, os.geteuid()) and not found.st_mode & 0o022:
+            return fd
+        os.close(fd)
+        raise ConflictError(
+            f"{self.root} belongs to user {found.st_uid} and has mode "
+            f"{found.st_mode & 0o777:04o}, so others may change what is in it; nothing was changed",
+            hint=hint,
+        )
 
 
 def remove_folder(folder: Path) -> None:

@@ -52,7 +52,7 @@ def measure(rows: Rows, settings: Settings) -> None:
             # One turn more than is counted: the first one fills the caches of files.
             for turn in range(settings.runs + 1):
                 for name, samples in seen.items():
-                    took = _time(lines[name])
+                    took = time_command(lines[name])
                     if turn:
                         samples.append(took)
     for name in dict.fromkeys((_PYTHON, *wanted)):
@@ -84,7 +84,12 @@ def _lines(lab: Lab) -> dict[str, list[str]]:
     return {_PYTHON: [sys.executable, "-c", ""], **lines}
 
 
-def _time(words: Sequence[str]) -> float:
+def time_command(words: Sequence[str]) -> float:
+    """Seconds of a process, with all sources of this tree.
+
+    Raises:
+        CommandError: it failed.
+    """
     env = {**os.environ, **environment()}
     start = time.perf_counter()
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)

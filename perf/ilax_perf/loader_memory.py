@@ -78,6 +78,7 @@ def measure(rows: Rows, wanted: set[str], settings: Settings) -> None:
                 # It hardly differs, and a large one takes long.
                 samples = []
                 for _ in range(1 if LONG in name else min(settings.runs, 3)):
+                    _check_empty(host.ilax.instance, name)
                     samples.append(_peak(lines[name]))
                     _empty(host.ilax.instance)
                 rows.add(name, Median(samples), MEBIBYTES)
@@ -88,6 +89,18 @@ def _empty(name: str) -> None:
     with Instance.open(name) as instance:
         keys, _ = instance.mappings.rows()
         instance.mappings.delete_rows(keys)
+
+
+def _check_empty(name: str, row: str) -> None:
+    """Rows that stand there would be counted: nearly 100 MiB for a million.
+
+    Raises:
+        RuntimeError: there are some.
+    """
+    with Instance.open(name) as instance:
+        keys, _ = instance.mappings.rows()
+    if len(keys):
+        raise RuntimeError(f"{row}: {len(keys)} mappings are there before anything was loaded")
 
 
 def _lines(lab: Lab, folder: Path, names: list[str]) -> dict[str, list[str]]:

@@ -102,10 +102,14 @@ def as_text(whole: Mapping[str, Any]) -> str:
 def print_table(about: Mapping[str, Any], rows: Rows) -> None:
     """One line for each row, then what is behind missed targets."""
     print(f"{about['machine']}, {about['cpus']} CPUs, Linux {about['kernel']}, {about['commit']}\n")
-    print(f"{'row':30} {'value':>10} {'unit':7} {'ratio':>7} of")
+    # As wide as what they hold: rows that say what they are over have long names.
+    longest = max((len(row.name) for row in rows), default=0)
+    ratios = {row.name: _ratio(row) for row in rows}
+    wide = max((len(text) for text in ratios.values()), default=0)
+    print(f"{'row':{longest}} {'value':>10} {'unit':7} {'ratio':>7} of")
     for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:7.3f} {row.of}"
-        line = f"{row.name:30} {_number(row.value):>10} {row.unit:7} {ratio:35}"
+        line = f"{row.name:{longest}} {_number(row.value):>10} {row.unit:7} "
+        line += f"{ratios[row.name]:{wide}}"
         target = TARGETS.get(row.name)
         if target:
             met = target.met(row)
@@ -116,6 +120,10 @@ def print_table(about: Mapping[str, Any], rows: Rows) -> None:
         print(f"\n{name}: where the time goes")
         for text in lines:
             print(f"  {text}")
+
+
+def _ratio(row: Row) -> str:
+    return "" if row.ratio is None else f"{row.ratio:7.3f} {row.of}"
 
 
 def _number(value: float) -> str:

@@ -47,14 +47,20 @@ _UNITS: Mapping[str, str] = {
 # No program can be faster than one that does a part of the same. Measured one after
 # the other on a busy machine it may look so; beyond this factor it does not.
 _WIDE = 1.3
+# The first pattern that fits a row decides.
 _LIMITS: Mapping[str, str] = {
-    "rate.stack_delivery": "rate.bare_redirect_peer",
-    "rate.stack_delivery_xdp": "rate.bare_redirect_peer",
-    "rate.xdp_delivery": "rate.bare_redirect",
     "rate.bare_lookup_redirect": "rate.bare_redirect",
     "rate.bare_lookup_drop": "rate.bare_drop",
-    "rate.drop_unknown": "rate.bare_drop",
-    "rate.drop_limit": "rate.bare_drop",
+    "rate.bare_*": "rate.bare_drop",
+    "rate.xdp_delivery": "rate.bare_redirect",
+    # From XDP into a stack, past the program of tc that is the limit of all others.
+    "rate.xdp_delivery_to_stack": "rate.bare_redirect",
+    # The device is chosen by the kernel itself, before any program of tc.
+    "rate.macvlan": "rate.bare_redirect",
+    "rate.drop_*": "rate.bare_drop",
+    # All that is left is received by a stack and ends in another one: one program of tc
+    # and no second pass of a queue is the least for that.
+    "rate.*": "rate.bare_redirect_peer",
 }
 # Whatever a row does with a packet, it is more than to drop it.
 _FASTEST = "rate.bare_drop"
@@ -93,7 +99,7 @@ def problems(rows: Sequence[Row], names: Iterable[str] | None = None) -> list[st
     found = [f"{name}: was not measured" for name in wanted if name not in by_name]
     for row in rows:
         found += _of_one(row)
-        for limit in filter(None, (_LIMITS.get(row.name), _FASTEST)):
+        for limit in dict.fromkeys(filter(None, (limit_of(row.name), _FASTEST))):
             base = by_name.get(limit)
             if base and row.unit == base.unit and row.value > _WIDE * base.value:
                 found.append(
@@ -101,6 +107,12 @@ def problems(rows: Sequence[Row], names: Iterable[str] | None = None) -> list[st
                     f"({base.value:g}), of which it does more"
                 )
     return found
+
+
+def limit_of(name: str) -> str | None:
+    """The row that does the least of what a row does; itself has none."""
+    limit = next((limit for pattern, limit in _LIMITS.items() if fnmatch(name, pattern)), None)
+    return None if limit == name else limit
 
 
 def _of_one(row: Row) -> list[str]:

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import click
 import pytest
 
+from ilax.cli import cli
 from lab import operator, probes, tcp
+from lab.cgroups import own_cgroups
 from lab.ilax import Ilax
 from lab.netns import run
 from lab.operator import Options
@@ -65,6 +69,80 @@ def test_three_capabilities_are_enough(bare: Lab) -> None:
     assert add.returncode == PRIVILEGE
     assert "CAP_SYS_ADMIN" in add.stderr
     assert weak.try_("down").returncode == 0
+    assert not host.ilax.pins.exists()
+
+
+def _commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[str]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from _commands(command, (*words, name))
+        else:
+            yield " ".join((*words, name))
+
+
+def test_every_command_needs_no_more_than_three(bare: Lab, tmp_path: Path) -> None:
+    """As a daemon or an operator would run it; none may be forgotten here."""
+    host = bare.hosts[0]
+    few = ("setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon")
+    weak = Ilax(host.ns, host.ilax.instance, few)
+    sir, other, far = bare.plan.sir(9), bare.hosts[1].locator, bare.plan.sir(8)
+    rows, declared = tmp_path / "rows.csv", tmp_path / "host.toml"
+    packets, made = tmp_path / "in.pcap", tmp_path / "out.pcap"
+    # The header of an empty capture.
+    packets.write_bytes(bytes.fromhex("d4c3b2a1020004000000000000000000ffff000001000000"))
+    up = operator.up_arguments(bare, host)
+    prefixes = ("--sir-prefix", bare.plan.sir_prefix, "--block", bare.plan.block)
+    with own_cgroups(bare.tag) as own:
+        lines: Mapping[str, tuple[object, ...]] = {
+            "up": tuple(up[1:]),
+            "status": (),
+            "endpoint add": (sir, "--host"),
+            "endpoint list": (),
+            "endpoint show": (sir,),
+            "mapping add": (far, "--locator", other),
+            "mapping list": (),
+            "mapping export": (rows,),
+            "mapping import": (rows,),
+            "mapping del": (far,),
+            "limit set": (own.name, "--rate", "1gbit"),
+            "endpoint set": (sir, "--cgroup", own.name),
+            "limit list": (),
+            "limit show": (own.name,),
+            "limit watch": (own.name, "--interval", "100ms", "--count", 1),
+            "limit gc": (),
+            "check": ("--fail-on", "never"),
+            "counters": (),
+            "monitor": ("--duration", "0.1"),
+            "top": ("--once", "--interval", "0.1"),
+            "explain": ("--in", "uplink", "--src", bare.plan.router, "--dst", sir),
+            "exporter": ("--once",),
+            "export": (),
+            "plan": ("--prune", declared),
+            "apply": ("--prune", declared),
+            "address encode": (sir, "--locator", other),
+            "address decode": (sir, "--sir-prefix", bare.plan.sir_prefix),
+            "capture to-wire": (packets, made),
+            "capture to-sir": (packets, made, *prefixes),
+            "selftest": (),
+            "upgrade": ("--soak", "0", "--before", "0"),
+            "rollback": (),
+            "limit del": (own.name,),
+            "endpoint del": (sir,),
+            "version": (),
+            "completion": ("bash",),
+            "down": (),
+        }
+        assert sorted(_commands(cli)) == sorted(lines)
+        refused = {}
+        for name, arguments in lines.items():
+            done = weak.try_(*name.split(), *arguments)
+            if done.returncode:
+                refused[name] = done.stderr
+            if name == "export":
+                declared.write_text(done.stdout)
+        assert refused == {}
     assert not host.ilax.pins.exists()
 
 

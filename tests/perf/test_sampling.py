@@ -161,6 +161,18 @@ def test_the_table_names_units_ratios_and_missed_targets(
     assert text.rstrip().endswith("somewhere")
 
 
+def test_columns_stand_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = Rows()
+    names = ("rate.kernel_route", "rate.stack_delivery_over.bare_redirect_peer", "cli.up_wall")
+    for name in names:
+        rows.add(name, 1.0, MPPS, "rate.kernel_route")
+    report.print_table(ABOUT, rows)
+    _, _, head, *lines = capsys.readouterr().out.splitlines()
+    assert {line.index(" Mpps") for line in lines} == {head.index(" unit")}
+    assert len({line.index("1.000") for line in lines}) == 1
+    assert head.index("of") == lines[1].rindex("rate.kernel_route")
+
+
 def test_every_target_can_be_told_and_judged() -> None:
     for name, target in TARGETS.items():
         row = Row(name, 1.0, "x", (1.0,), "base", 1.0)

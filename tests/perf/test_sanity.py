@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from ilax_perf import sanity
+from ilax_perf import flows, peer_flows, sanity, spray_flows
 from ilax_perf.rows import Row, Rows
 from ilax_perf.sampling import Median
 
@@ -47,6 +47,24 @@ def test_what_cannot_be_is_found(row: Row, complaint: str) -> None:
     (problem, *_) = sanity.problems([*others, row], [])
     assert problem.startswith(f"{row.name}: ")
     assert complaint in problem
+
+
+SITES = {**flows.SITES, **peer_flows.SITES, **spray_flows.SITES}
+RATES = [name for names in SITES.values() for name in names]
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_no_rate_is_beyond_what_is_bare(name: str) -> None:
+    """Also not of a peer: too good a figure of another is as wrong as one of ours."""
+    limit = sanity.limit_of(name)
+    assert (limit is None) == (name == "rate.bare_drop")
+    if limit is None:
+        return
+    assert limit in RATES and limit.startswith("rate.bare_")
+    base = Row(limit, 2, "Mpps", (2,))
+    assert sanity.problems([base, Row(name, 2.5, "Mpps", (2.5,))], []) == []
+    (problem,) = sanity.problems([base, Row(name, 2.7, "Mpps", (2.7,))], [])
+    assert f"{name}: 2.7 Mpps is faster than {limit}" in problem
 
 
 def test_noise_around_nothing_is_sane() -> None:

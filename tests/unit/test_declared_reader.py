@@ -192,6 +192,20 @@ def test_all_problems_are_told_in_the_order_of_lines() -> None:
     assert [int(one.split(":")[1]) for one in told] == [3, 7, 9, 10, 13, 14]
 
 
+def test_a_ring_of_parents_is_told_once_for_each_of_it() -> None:
+    """And a long chain that leads into it is no part of it."""
+    parents = {"a": "b", "b": "c", "c": "a", **{f"x{n}": f"x{n + 1}" for n in range(3000)}}
+    parents["x3000"] = "a"
+    tables = [
+        f'[[limit]]\ncgroup = "{name}"\nrate = "1mbit"\nparent = "{above}"'
+        for name, above in parents.items()
+    ]
+    found = _refused("\n".join([UP, *tables]))
+    assert [line.rpartition("limit of ")[2] for line in found] == [
+        f"{name} would be its own parent" for name in "abc"
+    ]
+
+
 def test_doubts_forbid_nothing() -> None:
     text = UP.replace("2001:db8:42::/48", "2001:db8:43::/48")
     document = _read(f"{text}[[mapping]]\nsir = '{_sir(1)}'\nlocator = '2001:db8:44::/64'\n")

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ilax import schema
 from ilax.errors import UsageError
-from ilax.limit_tree import LEVELS, LimitTree
+from ilax.limit_tree import LEVELS, LimitTree, Parent
 
 # 1 is the root; a cgroup's folder is in that of a smaller number.
 COUNT = 12
@@ -79,6 +81,44 @@ def test_a_tree_that_is_accepted_is_one(
 
 
 LINE = {n: tuple(range(n - 1, 0, -1)) for n in range(1, 8)}
+
+
+PARENTS = st.one_of(st.sampled_from(["auto", "none"]), st.integers(1, COUNT))
+
+
+@given(SHAPES, st.lists(st.tuples(st.integers(1, COUNT), PARENTS), max_size=8),
+       st.dictionaries(st.integers(1, COUNT), PARENTS))  # fmt: skip
+def test_many_at_once_are_as_one_after_the_other(
+    shape: tuple[int, ...],
+    before: list[tuple[int, Parent]],
+    wanted: dict[int, Parent],
+) -> None:
+    tree = LimitTree(ancestors=ancestors(shape))
+    for cgroup, parent in before:
+        with contextlib.suppress(UsageError):
+            tree = tree.add(cgroup, limited=True, parent=parent)
+    slow, refused = tree, False
+    try:
+        # The right parent may come later.
+        for cgroup in wanted:
+            slow = slow.add(cgroup, limited=True, parent="none")
+        for cgroup, parent in wanted.items():
+            slow = slow.add(cgroup, limited=True, parent=parent)
+    except UsageError:
+        refused = True
+    try:
+        assert tree.add_all(wanted) == slow
+        assert not refused
+    except UsageError:
+        assert refused
+
+
+def test_ten_thousand_at_once() -> None:
+    """By the square of their number this would take minutes."""
+    count = 10_000
+    above = {n: (n // 10 * 10,) if n % 10 else () for n in range(10, count + 10)}
+    tree = LimitTree(ancestors=above).add_all(dict.fromkeys(above, "auto"))
+    assert tree.parents == {n: n // 10 * 10 if n % 10 else 0 for n in above}
 
 
 def test_a_choice_stays() -> None:

@@ -188,17 +188,22 @@ def _limits(limits: list[LimitWish], problems: Problems) -> None:
                 (*limit.path, "parent"),
                 f"{limit.parent} has no [[limit]] in this file; write it as its own table does",
             )
-    for name in above:
-        if _leads_back(name, above):
-            problems.add(
-                (*known[name].path, "parent"), f"the limit of {name} would be its own parent"
-            )
+    for name in _circles(above):
+        problems.add((*known[name].path, "parent"), f"the limit of {name} would be its own parent")
 
 
-def _leads_back(name: str, above: dict[str, str]) -> bool:
-    seen: set[str] = set()
-    at = name
-    while at in above and at not in seen:
-        seen.add(at)
-        at = above[at]
-    return at == name and bool(seen)
+def _circles(above: dict[str, str]) -> list[str]:
+    """Names that lead back to themselves. Each step is taken once, however long chains are."""
+    found: set[str] = set()
+    done: set[str] = set()
+    for start in above:
+        walk: dict[str, None] = {}
+        at = start
+        while at in above and at not in done and at not in walk:
+            walk[at] = None
+            at = above[at]
+        if at in walk:
+            steps = list(walk)
+            found.update(steps[steps.index(at) :])
+        done.update(walk)
+    return [name for name in above if name in found]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -64,6 +65,7 @@ def compare(
     """
     found = LimitsDifference()
     paths = {}
+    texts = {same_cgroup(limit.cgroup): limit.cgroup for limit in document.limits}
     for limit in document.limits:
         cgroup = names.cgroups[limit.cgroup]
         paths[cgroup.id] = limit.path
@@ -72,7 +74,7 @@ def compare(
         except UsageError as error:
             problems.add(limit.path, error)
             continue
-        found.wanted[cgroup.id] = Wanted(rules, _parent(limit, document, names))
+        found.wanted[cgroup.id] = Wanted(rules, _parent(limit, texts, names))
     if book is not None:
         found.surplus = {
             number: book.cgroups.name(number)
@@ -98,12 +100,15 @@ def compare(
     return found
 
 
-def _parent(limit: LimitWish, document: Document, names: Names) -> Parent:
+def _parent(limit: LimitWish, texts: Mapping[str, str], names: Names) -> Parent:
+    """What is above a limit.
+
+    Args:
+        texts: how the document writes the cgroups of limits, by what they mean.
+    """
     if limit.parent in ("auto", "none"):
         return cast(Parent, limit.parent)
-    wanted = same_cgroup(limit.parent)
-    text = next(x.cgroup for x in document.limits if same_cgroup(x.cgroup) == wanted)
-    return names.cgroups[text].id
+    return names.cgroups[texts[same_cgroup(limit.parent)]].id
 
 
 def _tree_before(book: Book | None, tree: Tree | None) -> LimitTree:
