@@ -16,7 +16,6 @@ and our write would be replaced.
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from typing import Self
 
 from ilax import schema
 from ilax.bpf import Map, Object, Program
-from ilax.bpf.handle import Closing, get_pinned
+from ilax.bpf.handle import Closing
 from ilax.bpf.link import xdp_program_on
 from ilax.bpf.map import PROG_ARRAY
 from ilax.bpf.program import in_words
@@ -83,22 +82,19 @@ class Slot(Closing):
         """Open the slot that an operator has named.
 
         Raises:
-            NotFoundError: nothing is pinned there.
+            NotFoundError: no map is pinned there.
             UsageError: it is no array of programs, or has no such slot.
             ConflictError: it is an array of programs of another type.
         """
         path = name.path
         try:
-            fd = get_pinned(path, "array of programs")
+            opened = Map.open_pinned(path)
         except SystemCallError as error:
             if error.errno != errno.EACCES:
                 raise
             raise UsageError(f"{path} is no pin in bpffs; nothing was changed") from error
-        if Path(f"/proc/self/fd/{fd}").readlink().name != "anon_inode:bpf-map":
-            os.close(fd)
-            raise UsageError(f"{path} is no map; nothing was changed")
         with ExitStack() as undo:
-            array = undo.enter_context(Map(fd))
+            array = undo.enter_context(opened)
             if array.type != PROG_ARRAY:
                 raise UsageError(
                     f"{path} (map {array.name}) is no array of programs; nothing was changed"

@@ -175,7 +175,7 @@ def test_prometheus_draws_every_panel(
 ) -> None:
     ilax = (*ONE_CAPABILITY, sys.executable, "-m", "ilax", "--instance", host.ilax.instance)
     report = tmp_path / "check.json"
-    assert not host.ilax.try_("check", "--report", report).returncode
+    assert not host.ilax.try_("check", "--fail-on", "error", "--report", report).returncode
     options = ("--check-report", str(report))
     with (
         exporting(host.ns, *ilax, environment=environment(), options=options),

@@ -123,8 +123,8 @@ def test_what_is_refused(bare: Lab, tmp_path: Path) -> None:
                 (f"{root.pin}", USAGE, "is no slot"),
                 (f"{root.pin}:x", USAGE, "is no slot"),
                 (f"{root.pin}:4", USAGE, "slots 0 to 3"),
-                (f"{root.pin}_gone:0", NOT_FOUND, "no array of programs is pinned"),
-                (f"{pinned}:0", USAGE, "is no map"),
+                (f"{root.pin}_gone:0", NOT_FOUND, "no map is pinned at"),
+                (f"{pinned}:0", NOT_FOUND, "but a program"),
                 (f"{tmp_path / 'foreign.bpf.c'}:0", USAGE, "is no pin"),
                 (f"{root.pin}:{NEIGHBOUR}", CONFLICT, f"foreign_slot (number {before[0]})"),
             ):
@@ -180,11 +180,11 @@ def test_an_up_into_a_slot_is_killed(bare: Lab, tmp_path: Path) -> None:
     host = bare.hosts[0]
     with XdpRoot(host.ns, UPLINK, tmp_path) as root:
         arguments = up_arguments(bare, host, "--xdp-chain", f"{root.pin}:{SLOT}")
-        found = steps(host.ilax, tmp_path / "log", *arguments)
+        found = steps(host.ilax, *arguments)
         host.ilax("down")
         assert root.slots() == [root.neighbour.id, 0, 0, 0]
-        (at,) = [n for n, step in enumerate(found) if f"/slots/array_{root.array.id}" in step.text]
-        for number, step in enumerate(found[at : at + 3]):
+        (at,) = [n for n, step in enumerate(found) if f"/slots/array_{root.array.id}" in str(step)]
+        for number, step in enumerate(found[at : at + 4]):
             kill_at(host.ilax, step, *arguments)
             if number % 2:
                 host.ilax(*arguments)
