@@ -194,8 +194,6 @@ def put_host(
     existing = instance.endpoints.get(wire.packed)
     if existing is not None and _from_row(existing).delivery != "host":
         raise ConflictError(f"{sir} is a container's endpoint; nothing was changed")
-    if network.add_address(LOOPBACK, str(sir), 128):
-        change.on_failure(network.delete_address, LOOPBACK, str(sir), 128)
     slot, generation = free_slot(instance), 1
     if existing is not None:
         slot, generation = int(existing["slot"]), int(existing["generation"]) + 1
@@ -205,6 +203,9 @@ def put_host(
         sir, wire, "host", 0, bytes(6), bytes(6), 0, slot, generation, owns_link=True, limit=limit
     )
     publish(instance, endpoint, change, replace=existing is not None)
+    # By its row it is known to be ours, also to those who come after a kill.
+    if network.add_address(LOOPBACK, str(sir), 128):
+        change.on_failure(network.delete_address, LOOPBACK, str(sir), 128)
     return endpoint
 
 

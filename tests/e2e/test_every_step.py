@@ -295,8 +295,10 @@ def test_what_passes_unchecked_would_be_noticed(world: World) -> None:
 def test_killed_at_a_step(world: World, name: str) -> None:
     case, host = CASES[name], world.host
     nothing(world)
-    case.begin(world)
-    found = steps(host.ilax, *case.command(world))
+    for _ in range(1 if case.anew else 2):
+        # Only the second time there is a previous set of programs, as there is later.
+        case.begin(world)
+        found = steps(host.ilax, *case.command(world))
     chosen = found if ALL else _sample(found, case)
     said: dict[str, int] = {}
     problems = []
@@ -314,7 +316,8 @@ def test_killed_at_a_step(world: World, name: str) -> None:
             if not ALL:
                 raise
             problems.append(f"{step}: {error}")
-            print(f"PROBLEM {name} {step}: {error}", flush=True)
+        if ALL:
+            print(f"{name} {step}: {'bad' if problems else 'good'}", flush=True)
     print(f"{name}: {len(chosen)} of {len(found)} steps; found and mended: {said}", flush=True)
     nothing(world)
     _is_pristine(world)
