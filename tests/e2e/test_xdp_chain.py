@@ -180,7 +180,7 @@ def test_an_up_into_a_slot_is_killed(bare: Lab, tmp_path: Path) -> None:
     host = bare.hosts[0]
     with XdpRoot(host.ns, UPLINK, tmp_path) as root:
         arguments = up_arguments(bare, host, "--xdp-chain", f"{root.pin}:{SLOT}")
-        found = steps(host.ilax, tmp_path / "log", *arguments)
+        found = steps(host.ilax, *arguments)
         host.ilax("down")
         assert root.slots() == [root.neighbour.id, 0, 0, 0]
         (at,) = [n for n, step in enumerate(found) if f"/slots/array_{root.array.id}" in step.text]
