@@ -31,7 +31,7 @@ from lab.traces import Traces, network_state
 from lab.wait import until
 
 ALL = os.environ.get("ILAX_STEPS") == "all"
-SAMPLE = 4  # steps of each command
+SAMPLE = 3  # steps of each command
 
 SMALL = ("--max-endpoints", "64", "--max-mappings", "1024", "--max-limits", "64")
 SECOND_LOCATOR = "2001:db8:42:b1::/64"
@@ -264,17 +264,24 @@ class Case:
 
 
 CASES = {
-    "up": Case(nothing, lambda w: w.up("--host-address", w.own), anew=True),
+    # An address that was nobody's, with a `down` behind it.
+    "up": Case(
+        nothing, lambda w: w.up("--host-address", w.own), (r"netlink message 28\)",), anew=True
+    ),
     "up-clsact": Case(nothing, lambda w: w.up("--tc", "clsact", "--xdp", "off"), anew=True),
-    "up-other-prefixes": Case(whole, other_prefixes),
+    # Two tables of prefixes; a folder that nobody found.
+    "up-other-prefixes": Case(
+        whole, other_prefixes, (r"ilax_config", r"PIN .*programs_new/ilax_uplink_xdp")
+    ),
     "up-other-hooks": Case(whole, lambda w: w.up("--tc", "clsact", "--xdp", "off")),
-    "upgrade": Case(older, lambda _: [*UPGRADE]),
+    "upgrade": Case(older, lambda _: [*UPGRADE], (r"^rename\(.*previous_old",)),
     "rollback": Case(newer, lambda _: ["rollback"]),
     "apply": Case(declared, lambda w: ["apply", "--prune", _files(w)[1]]),
     "endpoint-add": Case(without_one, add_one),
     "endpoint-del": Case(with_one, lambda w: ["endpoint", "del", w.tasks[0].address]),
     "host-add": Case(without_own, lambda w: ["endpoint", "add", w.own, "--host"]),
-    "host-del": Case(with_own, lambda w: ["endpoint", "del", w.own]),
+    # Commands of two findings that undid each other.
+    "host-del": Case(with_own, lambda w: ["endpoint", "del", w.own], (r"ilax_mappings",)),
     "down": Case(with_all, lambda _: ["down"], anew=True),
 }
 
