@@ -207,8 +207,6 @@ def put_host(
     if existing is not None and existing.delivery != "host":
         raise ConflictError(f"{sir} is a container's endpoint; nothing was changed")
     wire = known.to_wire(sir) if existing is None else existing.wire
-    if network.add_address(LOOPBACK, str(sir), 128):
-        change.on_failure(network.delete_address, LOOPBACK, str(sir), 128)
     slot, generation = free_slot(instance), 1
     if existing is not None:
         slot, generation = existing.slot, existing.generation + 1
@@ -218,6 +216,9 @@ def put_host(
         sir, wire, "host", 0, bytes(6), bytes(6), 0, slot, generation, owns_link=True, limit=limit
     )
     publish(instance, endpoint, change, replace=existing is not None)
+    # By its row it is known to be ours, also to those who come after a kill.
+    if network.add_address(LOOPBACK, str(sir), 128):
+        change.on_failure(network.delete_address, LOOPBACK, str(sir), 128)
     return endpoint
 
 

@@ -142,17 +142,20 @@ def up(instance: str, options: UpOptions) -> UpResult:
             ways = replace(ways, source=before.source)
         result = _attach_all(network, pins, uplink.index, programs, previous, options, slot, change)
         result.fresh = fresh
+        if fresh:
+            # By its row the address is known to be ours, and routes name it.
+            _put_host_address(network, opened, options, change)
         _route(network, ways, before, neighbours, change)
         if not fresh:
             _write_config(opened, uplink, options, change)
+            # It may be of a prefix that is new.
+            _put_host_address(network, opened, options, change)
         container = endpoints.CONTAINER_PROGRAM
         endpoints.swap_programs(
             network, opened, programs[container], result.tc, change, previous[container]
         )
         cgroup = cgroup_attach.PROGRAM
         cgroup_attach.swap(pins, programs[cgroup], change, previous[cgroup])
-        if options.host_address is not None:
-            endpoints.put_host(network, opened, options.host_address, change)
         # Last: as long as none are pinned, a first `up` is not finished.
         program_set.install(pins, programs, change)
         if before is not None:
@@ -421,6 +424,13 @@ def _write_config(
     if options.gateway is not None:
         row["gateway"] = (options.gateway.prefix, options.gateway.identifier)
     opened.config.put(index_key(0), row)
+
+
+def _put_host_address(
+    network: Network, opened: Instance, options: UpOptions, change: Transaction
+) -> None:
+    if options.host_address is not None:
+        endpoints.put_host(network, opened, options.host_address, change)
 
 
 # --- the host's own traffic --------------------------------------------------
