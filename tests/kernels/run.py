@@ -113,7 +113,7 @@ def run_kernel(
     outcomes = read(work / "outcomes.jsonl")
     told = {outcome.job for outcome in outcomes}
     untold = [job.name for job in chosen if job.name not in told]
-    outcomes += [Outcome(name, name, FAILED, "it never began") for name in untold]
+    outcomes += [Outcome(name, name, FAILED, "it did not come to a result") for name in untold]
     if problem:
         outcomes.append(Outcome("machine", "machine", FAILED, problem))
     skipped = {name: reason for name, reason in reasons.items() if reason}
