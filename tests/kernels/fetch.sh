@@ -4,6 +4,7 @@
 # fetch.sh FOLDER: what booting Debian's kernels needs, into that folder.
 #
 #   FOLDER/vng             environment with virtme-ng, pinned
+#   FOLDER/busybox         what its machines start with
 #   FOLDER/6.1, 6.12       a kernel each and its headers, unpacked and not installed
 #
 # The emulator is installed, if it is missing. The kernels come from the mirror that this
@@ -117,18 +118,33 @@ fetch_kernel() {
 	mv -T "$folder/$name.new" "$folder/$name"
 }
 
+# For the first moments of the machine. Not installed: it would replace another busybox.
+fetch_busybox() {
+	say "busybox-static"
+	rm -rf "$folder/busybox.new"
+	mkdir -p "$folder/busybox.new"
+	(
+		cd "$folder/busybox.new"
+		apt-get -qq download busybox-static </dev/null
+		dpkg-deb -x ./*.deb .
+		rm ./*.deb
+	)
+	mv -T "$folder/busybox.new" "$folder/busybox"
+}
+
 make_environment
 install_emulator
 missing=()
 for entry in "${kernels[@]}"; do
 	[ -d "$folder/${entry% *}/usr/src" ] || missing+=("${entry% *}")
 done
-[ "${#missing[@]}" -eq 0 ] && exit
+[ "${#missing[@]}" -eq 0 ] && [ -d "$folder/busybox" ] && exit
 mirror >/dev/null
 configure_apt
 export APT_CONFIG=$folder/apt/apt.conf
 apt-get -qq update </dev/null
 failed=0
+[ -d "$folder/busybox" ] || fetch_busybox
 for name in "${missing[@]}"; do
 	fetch_kernel "$name" || failed=1
 done

@@ -69,6 +69,7 @@ def run_emulated(folder: Path, kernel: str, jobs: list[Job], work: Path) -> str:
             "--force-9p",
         ),
         *("--run", str(kernel_image), "--user", "root", "--cpus", "1", "--memory", _MEMORY),
+        *("--busybox", str(folder / "busybox" / "bin" / "busybox")),
         *("--rwdir", str(work), "--", shlex.join(_guest(jobs, work))),
     ]
     # It insists on a terminal.

@@ -29,6 +29,7 @@ from lab.cleanup import unwinding_signals  # noqa: E402
 
 RUNNING = "running"
 KERNELS = ("6.1", "6.12", RUNNING)
+INTERRUPTED = "interrupted"
 
 
 def main() -> int:
@@ -47,10 +48,14 @@ def main() -> int:
         parser.error(f"no such job: {', '.join(sorted(unknown))}")
     folder = args.folder.resolve()
     kernels = args.kernel or KERNELS
-    with unwinding_signals():
-        counts = {
-            name: count(run_kernel(name, known, args.job, args.ci, folder)) for name in kernels
-        }
+    counts = {}
+    try:
+        with unwinding_signals():
+            for name in kernels:
+                counts[name] = count(run_kernel(name, known, args.job, args.ci, folder))
+    except KeyboardInterrupt:
+        print(f"kernels: {INTERRUPTED}")
+        return 1
     for problem in (found := problems(counts, args.ci)):
         print(f"kernels: {problem}")
     return int(bool(found))
@@ -91,20 +96,24 @@ def run_kernel(
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     reasons = {job.name: choose(kernel, job, names, only_ci) for job in known}
-    chosen = [job for job in known if not reasons[job.name]]
+    # Short ones first: an interruption costs least.
+    chosen = sorted((j for j in known if not reasons[j.name]), key=lambda j: (j.minutes, j.name))
     start = time.monotonic()
     problem = ""
-    if chosen and kernel == RUNNING:
-        problem = machine.run_here(chosen, work)
-    elif chosen and not machine.image(folder, kernel):
+    if chosen and kernel != RUNNING and not machine.image(folder, kernel):
         reasons |= {job.name: f"there is no kernel {kernel} here" for job in chosen}
         chosen = []
-    elif chosen:
-        problem = machine.run_emulated(folder, kernel, chosen, work)
+    try:
+        if chosen and kernel == RUNNING:
+            problem = machine.run_here(chosen, work)
+        elif chosen:
+            problem = machine.run_emulated(folder, kernel, chosen, work)
+    except KeyboardInterrupt:
+        problem = INTERRUPTED
     outcomes = read(work / "outcomes.jsonl")
     told = {outcome.job for outcome in outcomes}
     untold = [job.name for job in chosen if job.name not in told]
-    outcomes += [Outcome(name, name, FAILED, "it never began") for name in untold]
+    outcomes += [Outcome(name, name, FAILED, "it did not come to a result") for name in untold]
     if problem:
         outcomes.append(Outcome("machine", "machine", FAILED, problem))
     skipped = {name: reason for name, reason in reasons.items() if reason}
@@ -120,6 +129,8 @@ def run_kernel(
     }
     (results / f"{kernel}.json").write_text(json.dumps(result, indent=1) + "\n")
     report(kernel, release, seconds, outcomes)
+    if problem == INTERRUPTED:
+        raise KeyboardInterrupt
     return outcomes
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from kernels import exchanges
-from lab import operator, probes, scenarios
+from lab import findings, operator, probes, scenarios
 from lab.cleanup import PREFIX
 from lab.ilax import Ilax, environment
 from lab.operator import Options
@@ -74,6 +74,11 @@ def test_a_task_cannot_lie_about_its_address(lab: Lab) -> None:
     before = cheat.host.ilax.count("drop_spoofed_source")
     assert not scenarios.spoof(lab, cheat, claimed, target)
     assert cheat.host.ilax.count("drop_spoofed_source") > before
+
+
+def test_nothing_is_wrong_with_them(lab: Lab) -> None:
+    for host in lab.hosts:
+        assert findings.check(host.ilax).findings == []
 
 
 def test_xdp_does_not_deliver_there(lab: Lab) -> None:

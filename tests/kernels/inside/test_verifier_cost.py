@@ -5,10 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 import verifier_cost
+from ilax import schema
+from ilax.bpf import Object
+from small_maps import shrink
+
+OBJECTS = sorted(schema.object_path("abi").parent.glob("*.bpf.o"))
+
+
+@pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.name)
+def test_each_object_loads(path: Path) -> None:
+    with Object.open(path) as opened:
+        shrink(opened, verifier_cost.ROWS)
+        opened.load()
 
 
 def test_each_program_loads_at_its_recorded_cost(
