@@ -78,7 +78,8 @@ def trace(
 
     wanted = needs.look()
     if check:
-        context.show({"needs": wanted}, text.needs(wanted))
+        everything = [*wanted, *needs.look_at_probes()]
+        context.show({"needs": everything}, text.needs(everything))
     _require(context, wanted, told=check)
     if check:
         return

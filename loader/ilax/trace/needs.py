@@ -19,7 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ilax.errors import IlaxError
 from ilax.privileges import missing_capabilities
+from ilax.trace.layout import Kernel
+from ilax.trace.probes import PROBES, Kind, Part, gaps
 
 # Debian and what comes from it.
 SYSTEM_PACKAGES = ("/usr/lib/python3/dist-packages",)
@@ -37,17 +40,44 @@ class Need:
         found: where it is, or "" if it is missing.
         why: what was looked for in vain; "" if it is there.
         remedy: what to install, to set or to grant; "" if it is there.
+        essential: without it nothing is traced; else a part of the picture is missing.
     """
 
     name: str
     found: str = ""
     why: str = ""
     remedy: str = ""
+    essential: bool = True
 
 
 def look() -> list[Need]:
-    """All of it; reads only."""
+    """What tracing cannot do without; reads only."""
     return [bcc_module(), kernel_headers(), capabilities()]
+
+
+def look_at_probes() -> list[Need]:
+    """What the kernel has to be traced by; reads only.
+
+    Whether it lets a program attach there is seen when one does.
+    """
+    try:
+        kernel = Kernel.read()
+    except IlaxError as error:
+        return [Need("types of the kernel (BTF)", why=str(error), remedy=error.hint or "")]
+    there = {Kind.TRACEPOINT: kernel.tracepoints, Kind.FUNCTION: kernel.functions}
+    absent = {p: "this kernel has none" for p in PROBES if p.name not in there[p.kind]}
+    lacking = {gap.part: gap.because for gap in gaps(Part, absent)}
+    return [
+        Need(
+            part.value,
+            why="; ".join(lacking[part]),
+            remedy="nothing to install: another kernel has it. All else is traced",
+            essential=False,
+        )
+        if part in lacking
+        else Need(part.value, found="the kernel has probes for it", essential=False)
+        for part in Part
+    ]
 
 
 def import_bcc(folders: Sequence[str] = SYSTEM_PACKAGES) -> Any:

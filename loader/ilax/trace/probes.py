@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import dataclass
 
 
@@ -89,7 +89,7 @@ class Gap:
     because: list[str]
 
 
-def gaps(wanted: Collection[Part], failed: dict[Probe, str]) -> list[Gap]:
+def gaps(wanted: Container[Part] | type[Part], failed: dict[Probe, str]) -> list[Gap]:
     """What cannot be told.
 
     Args:

@@ -93,7 +93,7 @@ class Session(Closing):
 
     def _fill(self) -> None:
         """Tell the programs what to look at."""
-        flags = {number: 0 for number in self._devices} | dict.fromkeys(self._uplinks, _UPLINK)
+        flags = dict.fromkeys(self._devices, 0) | dict.fromkeys(self._uplinks, _UPLINK)
         table = self._bpf["devices"]
         for number, flag in flags.items():
             table[table.Key(number)] = table.Leaf(flag)
@@ -255,9 +255,9 @@ def _attempt(action: Any) -> str:
             problem = error
     if problem is None:
         return ""
-    # The verifier's and libbpf's own words are longer and say more.
+    # bcc blames every EPERM on the user; what its library prints is what the kernel said.
     words = [line.strip() for line in said if re.search(r"[a-z]", line)]
-    return "; ".join(dict.fromkeys([str(problem), *words[-2:]]))
+    return "; ".join(dict.fromkeys(words[-2:])) or str(problem)
 
 
 @contextlib.contextmanager

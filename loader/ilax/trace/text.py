@@ -77,9 +77,7 @@ def _latency(
             _histogram(f"-> {way.endpoint} ({way.device}, by {way.path})", way.latency)
             for way in shown
         ]
-    lines = [
-        (w.endpoint, w.device, w.path, w.latency.packets, *_times(w.latency)) for w in shown
-    ]
+    lines = [(w.endpoint, w.device, w.path, w.latency.packets, *_times(w.latency)) for w in shown]
     header = ("endpoint", "device", "by", "packets", "mean", "half below", "99% below")
     if lines:
         blocks.append(table(header, lines))
