@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# The last one, of 2^34 ns (17 s) and more, has no end.
-SLOTS = 36
+# A power of 2. The last one, of 2^30 ns (a second) and more, has no end.
+SLOTS = 32
 _STARS = 40
 
 

@@ -248,8 +248,8 @@ static __always_inline int arrive(u64 skb)
 {
 	struct start *start = starts.lookup(&skb);
 	struct latency *latency;
-	u32 stage, at, slot;
-	u64 ns;
+	u32 stage, at;
+	u64 ns, slot;
 
 	if (!start)
 		return 0;
@@ -268,9 +268,11 @@ static __always_inline int arrive(u64 skb)
 	slot = bpf_log2l(ns);
 	if (slot >= SLOTS)
 		slot = SLOTS - 1;
+	/* The verifier has to see a bound, so the compiler must not know it. */
+	asm volatile("" : "+r"(slot));
 	__sync_fetch_and_add(&latency->count, 1);
 	__sync_fetch_and_add(&latency->sum, ns);
-	__sync_fetch_and_add(&latency->slots[slot], 1);
+	__sync_fetch_and_add(&latency->slots[slot & (SLOTS - 1)], 1);
 	return 0;
 }
 

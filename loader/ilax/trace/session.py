@@ -256,7 +256,12 @@ def _attempt(action: Any) -> str:
     if problem is None:
         return ""
     # bcc blames every EPERM on the user; what its library prints is what the kernel said.
-    words = [line.strip() for line in said if re.search(r"[a-z]", line)]
+    # The verifier ends with what it has spent.
+    words = [
+        line.strip()
+        for line in said
+        if re.search(r"[a-z]", line) and not line.startswith("processed ")
+    ]
     return "; ".join(dict.fromkeys(words[-2:])) or str(problem)
 
 
