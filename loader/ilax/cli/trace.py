@@ -61,7 +61,7 @@ def trace(
     failed, and packets that the kernel dropped, by its reasons.
 
     It takes bcc for Python (Debian: python3-bpfcc) and kernel headers, which
-    forwarding packets never does. Timing costs each packet some hundred ns.
+    forwarding packets never does. Timing runs three more programs for each packet.
 
     \b
     Exit codes, beside those of all commands:
