@@ -22,6 +22,7 @@ import pytest
 
 from ilax.bpf import Link, Object
 from ilax.trace import needs
+from ilax.trace.layout import has_kprobes
 from lab import foreign, operator
 from lab.cleanup import PREFIX
 from lab.damage import device
@@ -44,10 +45,6 @@ def tracing_environment() -> dict[str, str]:
 def lacking() -> list[str]:
     found = [needs.bcc_module(), needs.kernel_headers(tracing_environment())]
     return [f"{need.name}: {need.why}" for need in found if not need.found]
-
-
-def has_kprobes() -> bool:
-    return " register_kprobe\n" in Path("/proc/kallsyms").read_text()
 
 
 @contextlib.contextmanager

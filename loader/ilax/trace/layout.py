@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _VMLINUX = Path("/sys/kernel/btf/vmlinux")
+_SYMBOLS = Path("/proc/kallsyms")
 
 # Struct and member, of an inner struct after a dot. Macros of probes.c are named
 # likewise: OFF_sk_buff_dev.
@@ -80,6 +81,11 @@ class Kernel:
                 for name, number in (reasons.values if reasons else ())
             },
         )
+
+
+def has_kprobes() -> bool:
+    """Whether the running kernel was built with them; the names need no capability."""
+    return " register_kprobe\n" in _SYMBOLS.read_text()
 
 
 def offset(types: btf.Btf, struct: str, field: str) -> int:

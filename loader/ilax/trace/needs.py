@@ -21,8 +21,8 @@ from typing import Any
 
 from ilax.errors import IlaxError
 from ilax.privileges import missing_capabilities
-from ilax.trace.layout import Kernel
-from ilax.trace.probes import PROBES, Kind, Part, gaps
+from ilax.trace.layout import Kernel, has_kprobes
+from ilax.trace.probes import LATENCY, PROBES, Kind, Part, gaps
 
 # Debian and what comes from it.
 SYSTEM_PACKAGES = ("/usr/lib/python3/dist-packages",)
@@ -67,6 +67,11 @@ def look_at_probes() -> list[Need]:
     there = {Kind.TRACEPOINT: kernel.tracepoints, Kind.FUNCTION: kernel.functions}
     absent = {p: "this kernel has none" for p in PROBES if p.name not in there[p.kind]}
     lacking = {gap.part: gap.because for gap in gaps(Part, absent)}
+    found = dict.fromkeys(Part, "the kernel has probes for it")
+    if not has_kprobes():
+        found |= dict.fromkeys(
+            LATENCY, "if this kernel takes BPF trampolines; it has no kprobes (CONFIG_KPROBES)"
+        )
     return [
         Need(
             part.value,
@@ -75,7 +80,7 @@ def look_at_probes() -> list[Need]:
             essential=False,
         )
         if part in lacking
-        else Need(part.value, found="the kernel has probes for it", essential=False)
+        else Need(part.value, found=found[part], essential=False)
         for part in Part
     ]
 

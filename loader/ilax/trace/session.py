@@ -16,6 +16,7 @@ from ilax.bpf.handle import Closing
 from ilax.errors import TracingError
 from ilax.trace import report
 from ilax.trace.histogram import SLOTS, Histogram
+from ilax.trace.layout import has_kprobes
 from ilax.trace.probes import LATENCY, PROBES, Gap, Kind, Part, Probe, gaps
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Session(Closing):
         self._bpf = _compile(bcc, macros)
         try:
             self._fill()
-            failed = self._attach(bcc, wanted)
+            failed = self._attach(wanted)
         except BaseException:
             self.close()
             raise
@@ -103,7 +104,7 @@ class Session(Closing):
                 key = table.Key.from_buffer_copy(address.packed)
                 table[key] = table.Leaf(number)
 
-    def _attach(self, bcc: Any, wanted: Collection[Part]) -> dict[Probe, str]:
+    def _attach(self, wanted: Collection[Part]) -> dict[Probe, str]:
         """Attach what is wanted; returns what could not be attached, and why."""
         failed = {}
         for probe in PROBES:
@@ -118,21 +119,21 @@ class Session(Closing):
                 failed[probe] = "this kernel has none"
                 continue
             attach = self._at_function if probe.kind is Kind.FUNCTION else self._at_tracepoint
-            if problem := attach(bcc, probe.name):
+            if problem := attach(probe.name):
                 failed[probe] = problem
         return failed
 
-    def _at_tracepoint(self, _: Any, name: str) -> str:
+    def _at_tracepoint(self, name: str) -> str:
         return _attempt(
             lambda: self._bpf.attach_raw_tracepoint(tp=name.encode(), fn_name=f"at_{name}".encode())
         )
 
-    def _at_function(self, bcc: Any, name: str) -> str:
+    def _at_function(self, name: str) -> str:
         """By a trampoline, which is cheaper; arm64 has none before Linux 6.4."""
         first = _attempt(lambda: self._bpf.attach_kfunc(fn_name=name.encode()))
         if not first:
             return ""
-        if bcc.BPF.ksymname(b"register_kprobe") == -1:
+        if not has_kprobes():
             return f"no BPF trampoline ({first}), and this kernel has no kprobes (CONFIG_KPROBES)"
         second = _attempt(
             lambda: self._bpf.attach_kprobe(event=name.encode(), fn_name=f"kprobe_{name}".encode())
