@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -173,10 +174,13 @@ def test_each_packet_from_the_uplink_is_timed_once(story: Story) -> None:
 
 def test_redirect_errors_have_their_errno(story: Story) -> None:
     name = story.devices[story.by_xdp.address]
+    # veth has said since Linux 6.3 whether it can take frames; before, it refused them.
+    major, minor = map(int, platform.release().split(".")[:2])
+    no_napi = ("redirect", "EOPNOTSUPP") if (major, minor) >= (6, 3) else ("transmit", "ENXIO")
     found = {(e["step"], e["error"]): e for e in story.told["redirects"]}
     assert {key: (e["source"], e["target"], e["packets"]) for key, e in found.items()} == {
         ("redirect", "EMSGSIZE"): ("up0", name, _LOST),
-        ("transmit", "ENXIO"): ("up0", name, _LOST),
+        no_napi: ("up0", name, _LOST),
     }
 
 

@@ -275,9 +275,10 @@ def test_a_report_can_be_read() -> None:
 
 def test_numbers_get_their_names() -> None:
     assert [action_name(number) for number in (0, 3, 77)] == ["ABORTED", "TX", "unknown 77"]
-    assert [error_name(number) for number in (-6, -90, 0, -9999)] == [
+    assert [error_name(number) for number in (-6, -90, -95, 0, -9999)] == [
         "ENXIO",
         "EMSGSIZE",
+        "EOPNOTSUPP",
         "FULL",
         "-9999",
     ]

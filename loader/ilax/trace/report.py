@@ -122,4 +122,6 @@ def action_name(number: int) -> str:
 
 def error_name(number: int) -> str:
     """Of a negative errno, or of 0."""
+    if -number == errno.EOPNOTSUPP:
+        return "EOPNOTSUPP"  # the kernel's word; Python prefers ENOTSUP, of the same number
     return errno.errorcode.get(-number, str(number)) if number else "FULL"
