@@ -144,6 +144,19 @@ class SelfTestError(IlaxError):
     exit_code = 11
 
 
+class TracingError(IlaxError):
+    """What `ilax trace` takes from the host is missing, or unfit; nothing was attached."""
+
+    exit_code = 10
+
+    def __init__(self, message: str, details: list[str], *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.details = details
+
+    def __str__(self) -> str:
+        return "\n    ".join([super().__str__(), *self.details])
+
+
 def check_system_call(result: int, action: str) -> int:
     """Return `result`, or raise for a negative errno.
 

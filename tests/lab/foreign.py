@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that are not ours and let everything pass, for hooks that we share."""
+"""Programs that are not ours, for hooks that we share; one lets nothing pass."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _SOURCE = """\
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 SEC("xdp.frags") int foreign_xdp(struct xdp_md *ctx) { return XDP_PASS; }
+SEC("xdp.frags") int foreign_aborts(struct xdp_md *ctx) { return XDP_ABORTED; }
 SEC("tc") int foreign_tc(struct __sk_buff *ctx) { return -1; }
 char LICENSE[] SEC("license") = "GPL";
 """

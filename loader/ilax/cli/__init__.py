@@ -41,6 +41,7 @@ _COMMANDS = {
     "top": ("top", "top"),
     "capture": ("capture", "capture"),
     "explain": ("explain", "explain"),
+    "trace": ("trace", "trace"),
     "exporter": ("exporter", "exporter"),
     "version": ("version", "version"),
     "completion": ("completion", "completion"),

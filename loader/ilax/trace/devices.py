@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which interfaces frames of the uplink come in by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ilax.netlink import errors
+
+if TYPE_CHECKING:
+    from ilax.netlink import Network
+
+
+def below(network: Network, uplink: int) -> list[int]:
+    """The uplink and what it is made of: ports of a bond, the device under a VLAN.
+
+    Drivers hand packets over under the name of the card, whatever is above it.
+
+    Args:
+        uplink: number of its interface.
+
+    Returns:
+        Numbers of interfaces; the uplink is the first.
+    """
+    with errors("list interfaces"):
+        links = list(network.ipr.get_links())
+    under: dict[int, list[int]] = {}
+    for link in links:
+        number, master = int(link["index"]), link.get_attr("IFLA_MASTER")
+        if master:
+            under.setdefault(int(master), []).append(number)
+        kind = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND")
+        if kind == "vlan" and link.get_attr("IFLA_LINK"):
+            under.setdefault(number, []).append(int(link.get_attr("IFLA_LINK")))
+    found = [uplink]
+    for each in found:
+        found += [number for number in under.get(each, ()) if number not in found]
+    return found
