@@ -46,6 +46,7 @@ test-nightly: setup ## 100000 cases of each property; killed at every step (root
 
 test-kernels: setup ## the same programs on Linux 6.1, 6.12 and this one; ARGS=--ci for less (root)
 	@tests/kernels/fetch.sh build/kernels || echo 'kernels: not all are here'
+	@tests/kernels/fetch_headers.sh build/kernels || echo 'kernels: no headers, so no trace'
 	@$(VENV)/python tests/kernels/run.py $(ARGS) build/kernels
 
 fuzz: setup ## coverage-guided, with sanitizers; SECONDS= or RUNS= for each target
