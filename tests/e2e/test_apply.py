@@ -82,8 +82,11 @@ def test_an_apply_is_killed_under_load(bare: Lab, tmp_path: Path) -> None:
         _write(far, bare, other, *map(_endpoint, other.containers), everywhere)
         other.ilax("apply", far)
         first = _settled(ilax, before)
-        found = steps(ilax, "apply", "--prune", after)
         last = _settled(ilax, after)
+        assert _settled(ilax, before) == first
+        # Not of the first change: that leaves programs behind, which the next ones remove.
+        found = steps(ilax, "apply", "--prune", after)
+        assert _settled(ilax, after) == last
         assert _settled(ilax, before) == first
         assert len(found) > 40
         with (

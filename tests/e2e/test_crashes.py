@@ -80,7 +80,7 @@ def test_an_address_of_the_host_is_killed(pair: Lab) -> None:
     before = network_state(host.ns)
     adding = steps(ilax, *add)
     deleting = steps(ilax, *delete)
-    assert len(adding) > 3 < len(deleting)
+    assert len(adding) >= 3 <= len(deleting)
     for step in adding:
         kill_at(ilax, step, *add)
         ilax(*add)
@@ -132,7 +132,7 @@ def test_an_upgrade_is_killed_under_load(pair: Lab) -> None:
     ):
         until(lambda: to.received > 20 and back.received > 20, "traffic")
         for step in some(found, 10):
-            kill_at(ilax, step, *arguments)
+            kill_at(ilax, step, *arguments, alike=False)
         assert "upgraded" in ilax(*arguments)
         still_flowing(to, back)
     assert_unharmed(to, back)

@@ -134,7 +134,8 @@ def test_every_command_needs_no_more_than_three(bare: Lab, tmp_path: Path) -> No
             "completion": ("bash",),
             "down": (),
         }
-        assert sorted(_commands(cli)) == sorted(lines)
+        # `trace` needs bcc, which needs more: docs/trace.md says what.
+        assert sorted(_commands(cli)) == sorted([*lines, "trace"])
         refused = {}
         for name, arguments in lines.items():
             done = weak.try_(*name.split(), *arguments)

@@ -24,8 +24,13 @@ def unwinding_signals() -> Iterator[None]:
 
     So every context manager gets to clean up. Only the main thread may use this.
     """
+    owner = os.getpid()
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            # A fork, such as the one by which pyroute2 gets a socket in another
+            # namespace, and which it ends so: nothing here is its to clean up.
+            os._exit(128 + number)
         raise KeyboardInterrupt(signal.Signals(number).name)
 
     old = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
