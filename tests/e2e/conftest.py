@@ -15,10 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lab import operator
 from lab.cleanup import PREFIX, unwinding_signals
-from lab.ilax import Ilax, environment
+from lab.ilax import quick_commands
 from lab.operator import Options
 from lab.topology import Host, Lab, Plan
-from lab.warm import WarmRunner
 
 # How packets can be handled; the main job has to look the same in all of them.
 MODES = {
@@ -41,13 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _session() -> Iterator[None]:
     """Signals clean up, and commands start quickly."""
-    with unwinding_signals():
-        Ilax.runner = WarmRunner(environment())
-        try:
-            yield
-        finally:
-            Ilax.runner.close()
-            Ilax.runner = None
+    with unwinding_signals(), quick_commands():
+        yield
 
 
 def _tag() -> str:

@@ -134,6 +134,18 @@ class Ilax:
         return Path("/sys/fs/bpf/ilax") / self.instance
 
 
+@contextlib.contextmanager
+def quick_commands() -> Iterator[None]:
+    """Commands start without starting Python, see `WarmRunner`; this may be nested."""
+    before = Ilax.runner
+    Ilax.runner = WarmRunner(environment())
+    try:
+        yield
+    finally:
+        Ilax.runner.close()
+        Ilax.runner = before
+
+
 def environment() -> dict[str, str]:
     """Environment in which Python finds `ilax` and `lab` of this source tree."""
     paths = [

@@ -12,8 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lab.cleanup import PREFIX, unwinding_signals
-from lab.ilax import Ilax, environment
-from lab.warm import WarmRunner
+from lab.ilax import quick_commands
 from soak.run import Load, soak
 
 
@@ -25,12 +24,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="file for the report")
     chosen = parser.parse_args()
     load = Load(seconds=chosen.minutes * 60, rate=chosen.rate)
-    with unwinding_signals(), tempfile.TemporaryDirectory() as folder:
-        Ilax.runner = WarmRunner(environment())
-        try:
-            report = soak(f"{PREFIX}{os.getpid():x}soak", load, Path(folder), print)
-        finally:
-            Ilax.runner.close()
+    with unwinding_signals(), quick_commands(), tempfile.TemporaryDirectory() as folder:
+        report = soak(f"{PREFIX}{os.getpid():x}soak", load, Path(folder), print)
     text = json.dumps(asdict(report), indent=2)
     print(text)
     if chosen.output:

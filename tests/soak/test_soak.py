@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from lab.cleanup import PREFIX, unwinding_signals
-from lab.ilax import Ilax, environment
-from lab.warm import WarmRunner
+from lab.ilax import quick_commands
 from soak.run import Load, soak
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces: needs root")
@@ -19,13 +18,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespa
 
 @pytest.fixture
 def _warm() -> Iterator[None]:
-    with unwinding_signals():
-        Ilax.runner = WarmRunner(environment())
-        try:
-            yield
-        finally:
-            Ilax.runner.close()
-            Ilax.runner = None
+    with unwinding_signals(), quick_commands():
+        yield
 
 
 @pytest.mark.usefixtures("_warm")

@@ -20,11 +20,10 @@ from kernels import exchanges, kernel_ila
 from kernels.kernel_ila import MODES, SOURCE, Fabric
 from lab.capture import Capture
 from lab.cleanup import PREFIX
-from lab.ilax import Ilax, environment
+from lab.ilax import quick_commands
 from lab.packets import UDP, Frame
 from lab.topology import Host
 from lab.wait import until
-from lab.warm import WarmRunner
 
 ADDRESSES = 10_000
 HOP_BY_HOP = 0
@@ -36,12 +35,8 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module", autouse=True)
 def _commands() -> Iterator[None]:
-    Ilax.runner = WarmRunner(environment())
-    try:
+    with quick_commands():
         yield
-    finally:
-        Ilax.runner.close()
-        Ilax.runner = None
 
 
 @pytest.fixture(scope="module", params=list(MODES))

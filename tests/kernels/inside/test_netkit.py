@@ -12,10 +12,9 @@ import pytest
 from kernels import exchanges
 from lab import findings, operator, probes, scenarios
 from lab.cleanup import PREFIX
-from lab.ilax import Ilax, environment
+from lab.ilax import quick_commands
 from lab.operator import Options
 from lab.topology import Lab, Plan
-from lab.warm import WarmRunner
 
 _LINK = ("--link", "netkit")
 MODES = {
@@ -32,14 +31,10 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def lab(mode: str) -> Iterator[Lab]:
-    Ilax.runner = WarmRunner(environment())
-    try:
-        with Lab.make(f"{PREFIX}{os.getpid():x}k", Plan(hosts=2)) as built:
-            operator.bring_up(built, MODES[mode][0])
-            yield built
-    finally:
-        Ilax.runner.close()
-        Ilax.runner = None
+    tag = f"{PREFIX}{os.getpid():x}k"
+    with quick_commands(), Lab.make(tag, Plan(hosts=2)) as built:
+        operator.bring_up(built, MODES[mode][0])
+        yield built
 
 
 def test_the_devices_are_netkit(lab: Lab) -> None:
