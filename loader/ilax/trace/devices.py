@@ -11,8 +11,12 @@ if TYPE_CHECKING:
     from ilax.netlink import Network
 
 
+# Kinds of devices that stand above another one. A veth names its other end likewise.
+_ABOVE = ("vlan", "macvlan", "ipvlan")
+
+
 def below(network: Network, uplink: int) -> list[int]:
-    """The uplink and what it is made of: ports of a bond, the device under a VLAN.
+    """The uplink and what it is made of: ports of a bond, the device under a VLAN or macvlan.
 
     Drivers hand packets over under the name of the card, whatever is above it.
 
@@ -30,8 +34,10 @@ def below(network: Network, uplink: int) -> list[int]:
         if master:
             under.setdefault(int(master), []).append(number)
         kind = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND")
-        if kind == "vlan" and link.get_attr("IFLA_LINK"):
-            under.setdefault(number, []).append(int(link.get_attr("IFLA_LINK")))
+        below_it = link.get_attr("IFLA_LINK")
+        # With a namespace beside it, the number is not one of ours.
+        if kind in _ABOVE and below_it and link.get_attr("IFLA_LINK_NETNSID") is None:
+            under.setdefault(number, []).append(int(below_it))
     found = [uplink]
     for each in found:
         found += [number for number in under.get(each, ()) if number not in found]
