@@ -352,10 +352,15 @@ def remove_filter(network: Network, hook: Hook) -> None:
             prio=_PREFERENCE,
             protocol=_ETH_P_ALL,
         )
-    both = [Hook(hook.link, hook.ifindex, direction) for direction in _PARENT]
+    remove_empty_clsact(network, hook.ifindex)
+
+
+def remove_empty_clsact(network: Network, ifindex: int) -> None:
+    """Remove the qdisc that filters stand in, if there are none."""
+    both = [Hook("", ifindex, direction) for direction in _PARENT]
     if not any(_filters(network, one) for one in both):
-        with errors(action, fine=_NO_FILTERS):
-            network.ipr.tc("del", "clsact", hook.ifindex)
+        with errors(f"remove clsact of interface {ifindex}", fine=_NO_FILTERS):
+            network.ipr.tc("del", "clsact", ifindex)
 
 
 def _filter_name(message: Any) -> str:

@@ -208,19 +208,25 @@ def _take_down(opened: Instance, *, force: bool) -> None:
         opened.require_own_netns("take it down")
     if not at_home or row is None:
         return
+    pins = opened.pins
+    # A first `up` pins its programs at its end.
+    unfinished = not pins.doomed.is_dir() and not any(pins.programs.glob("*"))
     # Whoever finds half of it knows that nothing is to be mended.
-    opened.pins.doomed.mkdir(mode=0o700, exist_ok=True)
+    pins.doomed.mkdir(mode=0o700, exist_ok=True)
     uplink = int(row["uplink_ifindex"])
     neighbours = others.at_work(opened.name)
     shared = any(other.uplink == uplink for other in neighbours)
     with Network() as network:
         # XDP first: from then on tc does the whole job until it is gone, too.
-        attach.detach_xdp(opened.pins.links)
-        xdp_slot.leave(opened.pins)
+        attach.detach_xdp(pins.links)
+        xdp_slot.leave(pins)
         endpoints.remove_all(network, opened)
         for hook in uplink_hooks(uplink):
             # Whoever shares an uplink does so by tcx: a filter there is not ours.
-            attach.detach_tc(None if shared else network, opened.pins.links, hook)
+            attach.detach_tc(None if shared else network, pins.links, hook)
+        if unfinished and not shared:
+            # It may have been killed between the qdisc and its first filter.
+            attach.remove_empty_clsact(network, uplink)
         before = _ways_of(opened)
         if before is not None:
             _leave(network, before, None, neighbours)
