@@ -228,10 +228,12 @@ def _pinned_maps() -> set[int]:
     from ilax.errors import IlaxError
 
     found = set()
-    for path in Path(_PINS).rglob("*"):
-        # Programs, links, folders; and what others are just taking away.
-        with contextlib.suppress(IlaxError), Map.open_pinned(path) as opened:
-            found.add(opened.id)
+    # Unlike Path.rglob, it does not mind folders that others are just taking away.
+    for folder, _, names in os.walk(_PINS):
+        for name in names:
+            # Programs and links are pinned as well.
+            with contextlib.suppress(IlaxError), Map.open_pinned(Path(folder, name)) as opened:
+                found.add(opened.id)
     return found
 
 
