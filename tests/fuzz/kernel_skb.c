@@ -120,13 +120,25 @@ long bpf_skb_vlan_pop(struct __sk_buff *ctx)
 	return 0;
 }
 
-/* The frame begins at the IP header here. */
+/* The frame begins at the IP header here. Only who asks for marks gets one. */
 long bpf_skb_ecn_set_ce(struct __sk_buff *ctx)
 {
-	if (ctx->protocol == bpf_htons(ETH_P_IPV6))
-		kernel.data[1] |= 3 << 4;
-	else
-		kernel.data[1] |= 3;
+	bool ip6 = ctx->protocol == bpf_htons(ETH_P_IPV6);
+	__u8 *at = kernel.data + 1, ecn = (ip6 ? *at >> 4 : *at) & 3;
+	__u32 check;
+
+	if (!ecn || ecn == 3)
+		return ecn == 3;
+	if (ip6) {
+		*at |= 3 << 4;
+		return 1;
+	}
+	*at |= 3;
+	/* The header has a sum of its own. */
+	check = (kernel.data[10] << 8 | kernel.data[11]) + 0xfffb + ecn + 1;
+	check = (check & 0xffff) + (check >> 16);
+	kernel.data[10] = check >> 8;
+	kernel.data[11] = check & 0xff;
 	return 1;
 }
 
