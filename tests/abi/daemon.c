@@ -15,6 +15,7 @@
  * 1: nothing was written, a line on stderr says why.
  */
 #include <arpa/inet.h>
+#include <err.h>
 #include <errno.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -25,8 +26,10 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <linux/membarrier.h>
 #include <bpf/bpf.h>
 
 #include "ilax_abi.h"
@@ -194,6 +197,12 @@ static void add_endpoint(char **args, int count)
 	if (count > 5)
 		parse_mac(args[5], row.mac);
 	write_row(fd, ILAX_MAP_ENDPOINTS, &row.wire, &row);
+	/*
+	 * If there was a row, its room goes to the next one that is written: not
+	 * before the programs that have looked it up are done.
+	 */
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
+		warn("the row is written, but membarrier failed (nohz_full?)");
 }
 
 /* DEVICE SIR */

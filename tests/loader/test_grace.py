@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import build_objects
 import pytest
 
+import build_objects
 from ilax import endpoints
 from ilax.address import parse
 from ilax.bpf import Map, Object, Program, wait_for_programs
