@@ -74,11 +74,7 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
     require_capabilities("connect a container", namespaces=True)
     instance.require_own_netns("connect a container")
     check_device_name(options.device)
-    if options.link == "netkit" and options.delivery == "xdp":
-        raise UsageError(
-            "XDP cannot redirect into a netkit device; nothing was changed",
-            hint="leave --delivery xdp out, or take a veth",
-        )
+    check_delivery(options.delivery, options.link)
     known = fabric.read(instance)
     known.check_sir(options.sir)
     wire = known.to_wire(options.sir)
@@ -180,6 +176,19 @@ def check_device_name(name: str) -> None:
     # As dev_valid_name() of the kernel, in ASCII; `%` would be a template to it.
     if not re.fullmatch(r"[!-~]{1,15}", name) or set("/:%") & set(name) or name in (".", ".."):
         raise UsageError(f"{name!r} is no name for an interface; nothing was changed")
+
+
+def check_delivery(delivery: str, link: str) -> None:
+    """Raise unless packets can be delivered that way into a link of a kind.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    if link == "netkit" and delivery == "xdp":
+        raise UsageError(
+            "XDP cannot redirect into a netkit device; nothing was changed",
+            hint="deliver to the stack, or take a veth",
+        )
 
 
 def delete(instance: Instance, sir: Address) -> Endpoint:

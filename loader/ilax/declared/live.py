@@ -25,7 +25,7 @@ from ilax.errors import ConflictError, NotFoundError
 from ilax.fabric import Fabric
 from ilax.instance import Instance
 from ilax.limit_book import Book, slots_by_cgroup
-from ilax.netlink import Network, interface_names
+from ilax.netlink import Network, driver_of, interface_names
 from ilax.tables import index_key
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class LiveEndpoint:
         cgroup: number of the cgroup whose limit it names, 0 = none.
         mapped: its SIR address is mapped to it.
         present: its device is there.
+        link: kind of its device: "netkit", or "veth" for all others.
     """
 
     row: Endpoint
@@ -55,6 +56,7 @@ class LiveEndpoint:
     cgroup: int
     mapped: bool
     present: bool
+    link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,7 @@ def _endpoints(instance: Instance, owners: dict[int, int]) -> dict[Address, Live
             cgroup=owners.get(row.limit, 0),
             mapped=mapping is not None and (mapping.wire, mapping.action) == (row.wire, "local"),
             present=row.delivery == "host" or (row.ifindex in present and row.ifindex in flags),
+            link="netkit" if driver_of(present.get(row.ifindex, "")) == "netkit" else "veth",
         )
     return found
 
