@@ -117,7 +117,8 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
     known: Fabric | None = None
     with suppress(ConflictError):
         known = fabric.read(instance)
-    sources = network.route_sources(lifecycle.SIR_GATEWAY)
+    routes = network.routes_via(lifecycle.SIR_GATEWAY)
+    sources = {destination: source for (destination, _), source in routes.items()}
     own = {str(p): sources.get(str(p)) for p in known.sir_prefixes} if known else {}
     source = next((text for text in own.values() if text), None)
     sir, rows = mappings.read_all(instance)
@@ -134,7 +135,7 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
         chained=_slots(instance),
         tc="tcx" if (links / "uplink_ingress").exists() else "clsact",
         capacities=status.capacities(instance),
-        unfinished=_unfinished(instance, network, known, uplink, own),
+        unfinished=_unfinished(instance, known, uplink, set(routes), own),
         endpoints=_endpoints(instance, {slot: cgroup for cgroup, slot in slots.items()}),
         sir=sir,
         mappings=rows,
@@ -203,9 +204,9 @@ def _left_over(instance: Instance, network: Network) -> list[Device]:
 
 def _unfinished(
     instance: Instance,
-    network: Network,
     known: Fabric | None,
     uplink: int,
+    routes: set[tuple[str, int]],
     sources: dict[str, str | None],
 ) -> list[str]:
     if known is None:
@@ -219,7 +220,6 @@ def _unfinished(
             found.append(f"program {program} is not pinned")
     if not found:
         found += _links(instance, uplink)
-    routes = set(network.routes_via(lifecycle.SIR_GATEWAY))
     wanted = {(str(prefix), uplink) for prefix in known.sir_prefixes}
     found += [f"no route to {prefix}" for prefix, _ in sorted(wanted - routes)]
     foreign = {str(p) for other in others.at_work(instance.name) for p in other.sir_prefixes}
