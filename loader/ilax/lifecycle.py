@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 from ilax import (
     attach,
@@ -26,6 +25,7 @@ from ilax import (
     prefix_rows,
     program_set,
     schema,
+    sysctls,
     tc_order,
     xdp_slot,
 )
@@ -523,7 +523,7 @@ def _leave(network: Network, before: _Ways, now: _Ways | None, neighbours: Seque
 
 def _advice(options: UpOptions) -> list[str]:
     notes = []
-    if Path("/proc/sys/net/ipv6/conf/all/forwarding").read_text().strip() != "1":
+    if sysctls.read("all", "forwarding") != 1:
         notes.append(
             "net.ipv6.conf.all.forwarding is 0: this host will not answer with Time Exceeded or "
             "Packet Too Big, nor route between containers and other networks"

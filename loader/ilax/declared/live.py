@@ -25,7 +25,7 @@ from ilax.errors import ConflictError, NotFoundError
 from ilax.fabric import Fabric
 from ilax.instance import Instance
 from ilax.limit_book import Book, slots_by_cgroup
-from ilax.netlink import Network, interface_names
+from ilax.netlink import Network, driver_of, interface_names
 from ilax.tables import index_key
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class LiveEndpoint:
         cgroup: number of the cgroup whose limit it names, 0 = none.
         mapped: its SIR address is mapped to it.
         present: its device is there.
+        link: kind of its device: "netkit", or "veth" for all others.
     """
 
     row: Endpoint
@@ -55,6 +56,7 @@ class LiveEndpoint:
     cgroup: int
     mapped: bool
     present: bool
+    link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
     known: Fabric | None = None
     with suppress(ConflictError):
         known = fabric.read(instance)
-    sources = network.route_sources(lifecycle.SIR_GATEWAY)
+    routes = network.routes_via(lifecycle.SIR_GATEWAY)
+    sources = {destination: source for (destination, _), source in routes.items()}
     own = {str(p): sources.get(str(p)) for p in known.sir_prefixes} if known else {}
     source = next((text for text in own.values() if text), None)
     sir, rows = mappings.read_all(instance)
@@ -132,7 +135,7 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
         chained=_slots(instance),
         tc="tcx" if (links / "uplink_ingress").exists() else "clsact",
         capacities=status.capacities(instance),
-        unfinished=_unfinished(instance, network, known, uplink, own),
+        unfinished=_unfinished(instance, known, uplink, set(routes), own),
         endpoints=_endpoints(instance, {slot: cgroup for cgroup, slot in slots.items()}),
         sir=sir,
         mappings=rows,
@@ -175,6 +178,7 @@ def _endpoints(instance: Instance, owners: dict[int, int]) -> dict[Address, Live
             cgroup=owners.get(row.limit, 0),
             mapped=mapping is not None and (mapping.wire, mapping.action) == (row.wire, "local"),
             present=row.delivery == "host" or (row.ifindex in present and row.ifindex in flags),
+            link="netkit" if driver_of(present.get(row.ifindex, "")) == "netkit" else "veth",
         )
     return found
 
@@ -200,9 +204,9 @@ def _left_over(instance: Instance, network: Network) -> list[Device]:
 
 def _unfinished(
     instance: Instance,
-    network: Network,
     known: Fabric | None,
     uplink: int,
+    routes: set[tuple[str, int]],
     sources: dict[str, str | None],
 ) -> list[str]:
     if known is None:
@@ -216,7 +220,6 @@ def _unfinished(
             found.append(f"program {program} is not pinned")
     if not found:
         found += _links(instance, uplink)
-    routes = set(network.routes_via(lifecycle.SIR_GATEWAY))
     wanted = {(str(prefix), uplink) for prefix in known.sir_prefixes}
     found += [f"no route to {prefix}" for prefix, _ in sorted(wanted - routes)]
     foreign = {str(p) for other in others.at_work(instance.name) for p in other.sir_prefixes}

@@ -92,6 +92,7 @@ class Steps:
                     netns=wish.netns,
                     device=wish.device,
                     delivery=wish.delivery,
+                    link=wish.link,
                     mtu=wish.mtu,
                     any_source=wish.any_source,
                     cgroup=cgroup,
