@@ -105,10 +105,13 @@ long bpf_skb_vlan_pop(struct __sk_buff *ctx)
 	if (kernel.linear < ETH_HLEN + 2 * TAG_BYTES)
 		kernel_bring(kernel.tail_len < 2 * TAG_BYTES ? kernel.tail_len :
 							       2 * TAG_BYTES);
-	if (!kernel.tag)
+	if (kernel.tag) {
+		/* The protocol is that of what is inside already. */
+		kernel.tag = 0;
+	} else {
 		cut_tag();
-	kernel.tag = 0;
-	kernel.skb.protocol = kernel_protocol();
+		kernel.skb.protocol = kernel_protocol();
+	}
 	if (is_tag(kernel.skb.protocol)) {
 		if (kernel.linear < ETH_HLEN + TAG_BYTES)
 			return -ENOMEM;
