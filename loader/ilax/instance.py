@@ -135,7 +135,7 @@ class Instance(Closing):
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other loaders away from set-up while several rows change together.
+        """Keep other loaders away while rows are read and changed by what they say.
 
         Raises:
             ConflictError: the instance was taken down since it was opened, or half of it.

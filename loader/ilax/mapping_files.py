@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ilax import address_bulk, fabric, mappings
 from ilax.address import parse_prefix
-from ilax.errors import AddressError, MapFullError, UsageError
+from ilax.errors import AddressError, ConflictError, MapFullError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,8 +152,7 @@ def load(
     The whole file is read and checked before the first row is written.
 
     Args:
-        progress: called with the number of rows since its last call, once for
-            reading and once for writing each row.
+        progress: called with the number of rows read since its last call.
 
     Returns:
         Rows written.
@@ -161,14 +160,32 @@ def load(
     Raises:
         UsageError, AddressError: names the line or the address; nothing was
             written.
+        ConflictError: the instance got other prefixes while the file was read, or
+            was taken down; nothing was written.
         MapFullError: its `written` tells how many rows were written.
     """
-    import numpy as np
-
     known = fabric.read(instance)
     checked = read(known, stream, file_format, progress)
     if not checked:
         return 0
+    # Reading takes longer than writing, and changes nothing: others need not wait for it.
+    with instance.locked():
+        if fabric.read(instance) != known:
+            raise ConflictError(
+                f"instance {instance.name} got other prefixes while the file was read; "
+                "nothing was written",
+                hint="try again",
+            )
+        return _write(instance, known, checked)
+
+
+def _write(
+    instance: Instance,
+    known: Fabric,
+    checked: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]],
+) -> int:
+    import numpy as np
+
     standing = mappings.Standing(instance, np.concatenate([sir for sir, _ in checked]))
     written, total = 0, sum(len(sir) for sir, _ in checked)
     for sir, wire in checked:
@@ -178,7 +195,6 @@ def load(
         except MapFullError as error:
             written += error.written
             raise MapFullError(f"write {total} mappings", error.errno, written) from error
-        progress(len(sir))
     return written
 
 

@@ -90,11 +90,11 @@ class PinFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other loaders away from set-up, of all instances: they share hosts.
+        """Keep other loaders away, of all instances: they share hosts.
 
-        Rows need no lock: each update of a map is atomic. The lock is on the
+        Reading needs no lock: each update of a map is atomic. The lock is on the
         folder of all instances and leaves nothing behind; the kernel drops it
-        with its owner. It cannot be taken twice by one process.
+        with its owner. Who holds it and asks for it again waits for ever.
         """
         fd = self._lock_root()
         try:

@@ -118,11 +118,12 @@ def import_file(context: Context, file: str, file_format: str | None) -> None:
     from ilax.instance import Instance
 
     chosen = file_format or mapping_files.format_of(file)
-    with Instance.open(context.instance) as instance, _reading(file) as stream:
-        # Reading and writing count each row once.
-        expected = 2 * _count_lines(file)
-        with _bar(expected, "importing") as advance:
-            rows = mapping_files.load(instance, stream, chosen, advance)
+    with (
+        Instance.open(context.instance) as instance,
+        _reading(file) as stream,
+        _bar(_count_lines(file), "importing") as advance,
+    ):
+        rows = mapping_files.load(instance, stream, chosen, advance)
     context.show({"rows": rows}, f"{rows} mappings written")
 
 
