@@ -198,35 +198,35 @@ def _write(
     return written
 
 
-def dump(
-    instance: Instance,
-    stream: TextIO,
-    file_format: str,
-    progress: Callable[[int], None] = lambda rows: None,
-) -> int:
+def dump(instance: Instance, stream: TextIO, file_format: str) -> int:
     """Write all mappings to a file, in the order of their addresses.
 
     Returns:
         Rows written.
     """
     sir, rows = mappings.read_all(instance)
-    write_rows(stream, file_format, sir, rows, progress)
+    write_rows(stream, file_format, sir, rows)
     return len(rows)
 
 
 def write_rows(
-    stream: TextIO,
-    file_format: str,
-    sir: NDArray[np.uint64],
-    rows: NDArray[np.void],
-    progress: Callable[[int], None] = lambda rows: None,
+    stream: TextIO, file_format: str, sir: NDArray[np.uint64], rows: NDArray[np.void]
 ) -> None:
     """Write mappings as `mappings.read_all` gives them."""
+    if file_format == "csv":
+        stream.write(",".join(EXPORT_COLUMNS) + "\n")
+    for values in columns(sir, rows):
+        if file_format == "csv":
+            stream.write(",".join(map(str, values)) + "\n")
+        else:
+            stream.write(json.dumps(dict(zip(EXPORT_COLUMNS, values, strict=True))) + "\n")
+
+
+def columns(sir: NDArray[np.uint64], rows: NDArray[np.void]) -> Iterator[tuple[str, str, str, int]]:
+    """`EXPORT_COLUMNS` of each row, formatted in parts as they are asked for."""
     import numpy as np
 
     names = mappings.action_names()
-    if file_format == "csv":
-        stream.write(",".join(EXPORT_COLUMNS) + "\n")
     for start in range(0, len(rows), mappings.CHUNK_ROWS):
         part = rows[start : start + mappings.CHUNK_ROWS]
         wire = np.stack([part["wire"]["prefix"], part["wire"]["identifier"]], axis=1)
@@ -237,9 +237,4 @@ def write_rows(
             part["generation"].tolist(),
             strict=True,
         ):
-            values = (sir_text, wire_text, names.get(action, str(action)), generation)
-            if file_format == "csv":
-                stream.write(",".join(map(str, values)) + "\n")
-            else:
-                stream.write(json.dumps(dict(zip(EXPORT_COLUMNS, values, strict=True))) + "\n")
-        progress(len(part))
+            yield sir_text, wire_text, names.get(action, str(action)), generation

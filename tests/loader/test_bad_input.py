@@ -164,7 +164,10 @@ def test_a_spreadsheet_begins_with_a_byte_order_mark(running: Lab, tmp_path: Pat
     assert _run(running, "mapping", "import", str(file)).returncode == 0
 
 
-@pytest.mark.parametrize("arguments", [["mapping", "list"], ["status"], ["--json", "version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["mapping", "list"], ["mapping", "export", "-"], ["status"], ["--json", "version"]],
+)
 def test_output_that_cannot_be_written(running: Lab, arguments: list[str]) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     try:

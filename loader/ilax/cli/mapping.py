@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,20 +83,21 @@ def list_all(context: Context, limit: int | None) -> None:
     Example:
       ilax mapping list --limit 20
     """
-    from ilax import mapping_files
+    from ilax import mapping_files, mappings
     from ilax.instance import Instance
 
-    text = io.StringIO()
     with Instance.open(context.instance) as instance:
-        mapping_files.dump(instance, text, "jsonl" if context.as_json else "csv")
-    lines = text.getvalue().splitlines()
+        all_sir, all_rows = mappings.read_all(instance)
+    chosen = all_sir[:limit], all_rows[:limit]
     if context.as_json:
-        click.echo("\n".join(lines[:limit]) if lines else "", nl=bool(lines))
-        return
-    shown = lines[: limit + 1 if limit else None]
-    rows = [line.split(",") for line in shown]
-    for sir, wire, action, generation in rows:
-        click.echo(f"{sir:40} {wire:40} {action:8} {generation:>10}")
+        mapping_files.write_rows(sys.stdout, "jsonl", *chosen)
+    else:
+        for sir, wire, action, generation in itertools.chain(
+            [mapping_files.EXPORT_COLUMNS], mapping_files.columns(*chosen)
+        ):
+            sys.stdout.write(f"{sir:40} {wire:40} {action:8} {generation:>10}\n")
+    # Here and not at the end of the process, where a full disk would be no error.
+    sys.stdout.flush()
 
 
 @mapping.command("import")
@@ -147,6 +149,7 @@ def export_file(context: Context, file: str, file_format: str | None) -> None:
     with Instance.open(context.instance) as instance:
         if file == "-":
             mapping_files.dump(instance, sys.stdout, chosen)
+            sys.stdout.flush()
             return
         try:
             with writing(Path(file)) as stream:
