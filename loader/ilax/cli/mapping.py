@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +16,7 @@ from typing import TextIO
 
 import click
 
+from ilax import files
 from ilax.address import Address, Prefix
 from ilax.cli.context import ADDRESS, PREFIX_64, Context, pass_context
 from ilax.errors import NotFoundError, UsageError
@@ -181,20 +185,27 @@ def _reading(file: str) -> Iterator[TextIO]:
 @contextmanager
 def writing(file: Path) -> Iterator[TextIO]:
     """A file that appears when it is complete: a full disk must not cost the old one."""
-    target = file.resolve()
-    if target.exists() and not target.is_file():
+    if file.exists() and not file.is_file():
         # A device or a pipe cannot be replaced, only written to.
-        with file.open("w") as stream:
+        with file.open("w", encoding="utf-8") as stream:
             yield stream
         return
-    part = target.with_name(f"{target.name}.part")
-    try:
-        with part.open("w") as stream:
-            yield stream
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with files.replacing(_behind_link(file)) as stream:
+        yield stream
+
+
+def _behind_link(file: Path) -> Path:
+    """The file that is meant, if a link leads to it; not if anybody may have put the link there.
+
+    As the kernel judges where `fs.protected_symlinks` is set, but this opens nothing.
+    """
+    if not file.is_symlink():
+        return file
+    owner, folder = file.lstat().st_uid, file.parent.stat()
+    shared = stat.S_ISVTX | stat.S_IWOTH
+    if folder.st_mode & shared == shared and owner not in (os.geteuid(), folder.st_uid):
+        raise PermissionError(errno.EACCES, f"it is a link of user {owner}, in a folder of all")
+    return file.resolve()
 
 
 def _count_lines(file: str) -> int:
