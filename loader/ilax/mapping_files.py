@@ -29,10 +29,15 @@ EXPORT_COLUMNS = ("sir", "wire", "action", "generation")
 
 def _csv_records(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(stream)
-    if "sir" not in (reader.fieldnames or ["sir"]):
-        raise UsageError("line 1: the header has no column 'sir'; nothing was written")
-    for record in reader:
-        yield reader.line_num, record
+    try:
+        if "sir" not in (reader.fieldnames or ["sir"]):
+            raise UsageError("line 1: the header has no column 'sir'; nothing was written")
+        for record in reader:
+            yield reader.line_num, record
+    except csv.Error as error:
+        # The line that was being read; `reader.line_num` is that of the last good row.
+        number = reader.reader.line_num
+        raise UsageError(f"line {number}: no CSV ({error}); nothing was written") from error
 
 
 def _json_records(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from pathlib import Path
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ilax import address_bulk, mappings
-from ilax.errors import IlaxError
+from ilax import address_bulk, mapping_files, mappings
+from ilax.errors import IlaxError, UsageError
 
 from .conftest import LOCATOR, OTHER_LOCATOR, Lab, sir
 
@@ -204,6 +205,14 @@ def test_a_list_is_printed_in_parts(
     result = running.ilax(*options, "mapping", "list")
     assert str(result.exception) == "enough"
     assert len(result.output.splitlines()) == 300 + (not options)
+
+
+def test_what_is_no_csv_names_its_line() -> None:
+    text = f"sir,locator\n{sir(1)},{OTHER_LOCATOR}\n{'x' * 200_000},\n"
+    rows = mapping_files.records(io.StringIO(text), "csv")
+    assert next(rows) == (2, {"sir": sir(1), "locator": OTHER_LOCATOR})
+    with pytest.raises(UsageError, match=r"line 3: no CSV \(.*\); nothing was written"):
+        next(rows)
 
 
 def test_a_header_is_needed(running: Lab) -> None:
