@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 EXPORT_COLUMNS = ("sir", "wire", "action", "generation")
 
 
-def _csv_records(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(stream)
+def _csv_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(lines)
     try:
         if "sir" not in (reader.fieldnames or ["sir"]):
             raise UsageError("line 1: the header has no column 'sir'; nothing was written")
@@ -40,8 +40,8 @@ def _csv_records(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
         raise UsageError(f"line {number}: no CSV ({error}); nothing was written") from error
 
 
-def _json_records(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(stream, 1):
+def _json_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -62,13 +62,13 @@ def format_of(name: str) -> str:
     return "jsonl" if name.endswith((".jsonl", ".ndjson", ".json")) else "csv"
 
 
-def records(stream: TextIO, file_format: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def records(lines: Iterable[str], file_format: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and columns of each row, unchecked.
 
     Raises:
         UsageError: not of that format.
     """
-    return _READERS[file_format](stream)
+    return _READERS[file_format](lines)
 
 
 def _column(records: list[tuple[int, dict[str, Any]]], name: str) -> list[str]:
@@ -115,7 +115,7 @@ def _locators(records: list[tuple[int, dict[str, Any]]]) -> NDArray[np.uint64]:
 
 def read(
     known: Fabric,
-    stream: TextIO,
+    lines: Iterable[str],
     file_format: str,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> list[tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
@@ -131,7 +131,7 @@ def read(
     Raises:
         UsageError, AddressError: names the line or the address.
     """
-    rows = records(stream, file_format)
+    rows = records(lines, file_format)
     checked: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
     while chunk := list(islice(rows, mappings.CHUNK_ROWS)):
         sir = _addresses(chunk, "sir")
@@ -148,7 +148,7 @@ def read(
 
 def load(
     instance: Instance,
-    stream: TextIO,
+    lines: Iterable[str],
     file_format: str,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> int:
@@ -170,7 +170,7 @@ def load(
         MapFullError: its `written` tells how many rows were written.
     """
     known = fabric.read(instance)
-    checked = read(known, stream, file_format, progress)
+    checked = read(known, lines, file_format, progress)
     if not checked:
         return 0
     # Reading takes longer than writing, and changes nothing: others need not wait for it.

@@ -28,6 +28,10 @@ UP = [
 ]
 
 
+# Output as operators have it, whatever this process was started with.
+_BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 def _run(
     lab: Lab, *arguments: str | bytes, stdin: bytes = b"", stdout: int = subprocess.PIPE
 ) -> subprocess.CompletedProcess[bytes]:
@@ -38,6 +42,7 @@ def _run(
         stderr=subprocess.PIPE,
         check=False,
         timeout=60,
+        env=_BUFFERED,
     )
     assert b"Traceback" not in done.stderr, done.stderr
     return done

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 from pathlib import Path
@@ -88,6 +89,27 @@ def test_a_missing_file_and_a_missing_folder_are_clear(running: Lab, tmp_path: P
         result = running.ilax("mapping", verb, str(missing))
         assert result.exit_code == USAGE
         assert "No such file" in str(result.exception)
+
+
+def test_a_folder_is_no_file_to_read(running: Lab, tmp_path: Path) -> None:
+    result = running.ilax("mapping", "import", str(tmp_path))
+    assert result.exit_code == USAGE
+    assert f"cannot read {tmp_path}: Is a directory" in str(result.exception)
+
+
+def test_what_fails_beside_a_file_is_no_fault_of_the_file(
+    running: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads "cannot read FILE" looks in the wrong place."""
+    source = tmp_path / "m.csv"
+    source.write_text(f"sir,locator\n{sir(1)},{OTHER_LOCATOR}\n")
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EMFILE, "no more descriptors")
+
+    monkeypatch.setattr(mappings, "write_bulk", fail)
+    with pytest.raises(OSError, match="no more descriptors"):
+        running.ilax("mapping", "import", str(source))
 
 
 def test_a_file_beyond_the_capacity_says_how_far_it_came(running: Lab, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -126,10 +126,9 @@ def import_file(context: Context, file: str, file_format: str | None) -> None:
     chosen = file_format or mapping_files.format_of(file)
     with (
         Instance.open(context.instance) as instance,
-        _reading(file) as stream,
         _bar(_count_lines(file), "importing") as advance,
     ):
-        rows = mapping_files.load(instance, stream, chosen, advance)
+        rows = mapping_files.load(instance, _lines(file), chosen, advance)
     context.show({"rows": rows}, f"{rows} mappings written")
 
 
@@ -163,23 +162,34 @@ def export_file(context: Context, file: str, file_format: str | None) -> None:
     context.show({"rows": rows}, f"{rows} mappings exported to {file}")
 
 
-@contextmanager
-def _reading(file: str) -> Iterator[TextIO]:
-    if file == "-":
-        # Whatever the locale says: the format is UTF-8.
-        stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
-        try:
-            yield stream
-        finally:
-            stream.detach()
-        return
+def _lines(file: str) -> Iterator[str]:
+    """The lines of a file. Only reading them is its matter, not what becomes of them.
+
+    Raises:
+        UsageError: names the file.
+    """
     try:
-        with Path(file).open(encoding="utf-8-sig", newline="") as stream:
-            yield stream
+        with _text(file) as stream:
+            yield from stream
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}; nothing was written") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is no UTF-8 text; nothing was written") from error
+        name = "standard input" if file == "-" else file
+        raise UsageError(f"{name} is no UTF-8 text; nothing was written") from error
+
+
+@contextmanager
+def _text(file: str) -> Iterator[TextIO]:
+    # Whatever the locale says: the format is UTF-8.
+    if file != "-":
+        with Path(file).open(encoding="utf-8-sig", newline="") as stream:
+            yield stream
+        return
+    stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
+    try:
+        yield stream
+    finally:
+        stream.detach()
 
 
 @contextmanager
@@ -211,8 +221,10 @@ def _behind_link(file: Path) -> Path:
 def _count_lines(file: str) -> int:
     if file == "-" or not Path(file).is_file():
         return 0
-    with Path(file).open("rb") as stream:
+    # Whoever reads the rows says why that cannot be done.
+    with suppress(OSError), Path(file).open("rb") as stream:
         return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+    return 0
 
 
 @contextmanager
