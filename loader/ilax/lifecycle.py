@@ -117,7 +117,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
         _check_uplink(uplink)
         tc_order.require(options.tc_order, uplink.index, (TCX_INGRESS, TCX_EGRESS))
         neighbours = others.at_work(instance)
-        others.refuse_shared(neighbours, uplink.index, options.fabric.sir_prefixes, options.tc)
+        others.refuse_shared(neighbours, uplink.index, options.fabric, options.tc)
         fresh = not pins.maps.is_dir()
         if fresh:
             _make_instance(pins, options, change)

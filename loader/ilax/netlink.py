@@ -398,17 +398,27 @@ def namespace_path(name: str) -> Path:
     else:
         path = Path("/run/netns") / name
     try:
-        with path.open("rb", buffering=0) as namespace:
-            kind = fcntl.ioctl(namespace, _NS_GET_NSTYPE)
+        if not is_namespace(path):
+            raise NotFoundError(f"{path} is no network namespace; nothing was changed")
     except FileNotFoundError:
         raise NotFoundError(f"no network namespace {name} ({path}); nothing was changed") from None
-    except PermissionError:
+    return path
+
+
+def is_namespace(path: Path) -> bool:
+    """Whether a file is a network namespace.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        PermissionError: it may not be opened.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            return fcntl.ioctl(file, _NS_GET_NSTYPE) == _CLONE_NEWNET
+    except (FileNotFoundError, PermissionError):
         raise
     except OSError:
-        kind = 0  # a folder, or not a namespace
-    if kind != _CLONE_NEWNET:
-        raise NotFoundError(f"{path} is no network namespace; nothing was changed")
-    return path
+        return False  # a folder, or not a namespace
 
 
 @contextlib.contextmanager
