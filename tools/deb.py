@@ -60,6 +60,7 @@ def build(output: Path) -> Path:
         _copy(ROOT / "docs", tree / "usr/share/doc/ilax", "*.md")
         _copy(ROOT / "packaging/grafana", tree / "usr/share/ilax", "*.json")
         _copy(ROOT / "packaging/prometheus", tree / "usr/share/ilax", "alerts.yml")
+        _copy(ROOT / "packaging/hooks", tree / "usr/share/ilax", "*", mode=0o755)
         _copy(ROOT / "maps_schema", tree / "usr/include/ilax", "*.h")
         shutil.copy(ROOT / "LICENSE", tree / "usr/share/doc/ilax/copyright")
         _man_pages(tree / "usr/share/man/man8")
@@ -130,11 +131,11 @@ def _command(path: Path) -> None:
     path.chmod(0o755)
 
 
-def _copy(source: Path, target: Path, pattern: str) -> None:
+def _copy(source: Path, target: Path, pattern: str, mode: int = 0o644) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.glob(pattern)):
         shutil.copy(file, target / file.name)
-        (target / file.name).chmod(0o644)
+        (target / file.name).chmod(mode)
 
 
 def _man_pages(target: Path) -> None:

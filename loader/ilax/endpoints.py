@@ -12,7 +12,7 @@ from ilax.attach import Hook, TcMode
 from ilax.bpf import Program
 from ilax.bpf.link import TCX_INGRESS
 from ilax.bpf.map import ANY, EXIST, NO_EXIST
-from ilax.errors import ConflictError, NotFoundError
+from ilax.errors import ConflictError, MapFullError, NotFoundError
 from ilax.netlink import LOOPBACK, interface_names
 from ilax.tables import index_key
 from ilax.transaction import Transaction
@@ -186,7 +186,12 @@ def _write(instance: Instance, endpoint: Endpoint, flags: int) -> None:
     row["host_mac"] = list(endpoint.host_mac)
     if endpoint.owns_link:
         row["flags"] = schema.enum("ilax_endpoint_flag")["ILAX_ENDPOINT_OWNS_LINK"]
-    instance.endpoints.put(endpoint.wire.packed, row, flags)
+    try:
+        instance.endpoints.put(endpoint.wire.packed, row, flags)
+    except MapFullError as error:
+        raise MapFullError(
+            f"add endpoint {endpoint.sir} to map ilax_endpoints", error.errno, 0
+        ) from error
 
 
 def put_host(

@@ -71,6 +71,15 @@ class Fabric:
             + [("ILAX_PREFIX_BLOCK", p) for p in blocks]
         )
 
+    def doubt(self, locator: Prefix) -> str:
+        """What there is to say about a locator beside the blocks; "" if nothing is."""
+        if not self.blocks or any(locator in block for block in self.blocks):
+            return ""
+        return (
+            f"{locator} is outside of every block: hosts that have these blocks let tasks "
+            "address it"
+        )
+
     def check_sir(self, sir: Address) -> None:
         """Raise unless `sir` can be the address of a task.
 

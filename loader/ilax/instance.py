@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from ilax import schema
+from ilax import namespaces, schema
 from ilax.bpf import Map
 from ilax.bpf.handle import Closing
 from ilax.errors import ConflictError, LayoutError, NotFoundError
@@ -130,8 +130,17 @@ class Instance(Closing):
             raise ConflictError(
                 f"cannot {action}: instance {self.name} serves another network namespace "
                 f"(net:[{netns}]); nothing was changed",
-                hint="run ilax inside of it (nsenter --net=...), or name another --instance",
+                hint=self._way_into(netns),
             )
+
+    def _way_into(self, netns: int) -> str:
+        path = namespaces.visible().get(netns)
+        if path is not None:
+            return f"run `nsenter --net={path} ilax ...`, or name another --instance"
+        return (
+            "that namespace is in sight nowhere: if it is gone, `ilax --instance "
+            f"{self.name} down --force` removes what is left; or name another --instance"
+        )
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

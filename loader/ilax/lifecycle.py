@@ -9,7 +9,7 @@ fails before the first swap leaves the old state; what fails after it goes back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from ilax import (
     layout_check,
     major_migration,
     migration,
+    netlink,
     others,
     prefix_rows,
     program_set,
@@ -51,6 +52,8 @@ from ilax.xdp_slot import Slot, SlotName
 # permanent neighbour keeps the kernel from asking for it.
 SIR_GATEWAY = "fe80::11a"
 SIR_GATEWAY_MAC = bytes.fromhex("02000000011a")
+
+IPV6_MTU_MIN = 1280
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ def up(instance: str, options: UpOptions) -> UpResult:
         NotFoundError: there is no such uplink; nothing was touched.
         LayoutError: pinned maps of another contract; nothing was touched.
         VerifierError: the kernel refused a program; the old state runs on.
-        ConflictError: a foreign XDP program or slot, or another namespace's instance.
+        ConflictError: an uplink that is down or without IPv6, a foreign XDP program or
+            slot, or another namespace's instance.
     """
     require_kernel()
     require_capabilities("bring an instance up")
@@ -114,8 +118,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
     ensure_bpffs()
     with Network() as network, pins.lock(), ExitStack() as held, Transaction() as change:
         uplink = network.interface(options.uplink)
-        _check_uplink(uplink)
-        tc_order.require(options.tc_order, uplink.index, (TCX_INGRESS, TCX_EGRESS))
+        _check_uplink(uplink, options)
         neighbours = others.at_work(instance)
         others.refuse_shared(neighbours, uplink.index, options.fabric, options.tc)
         fresh = not pins.maps.is_dir()
@@ -138,6 +141,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
             _write_config(opened, uplink, options, change)
         ways = _Ways(uplink.index, options.fabric.sir_prefixes, options.host_address)
         before = None if fresh else _ways_of(opened)
+        forgotten = [] if fresh else _forgotten(opened, options)
         if before is not None and ways.source is None:
             ways = replace(ways, source=before.source)
         result = _attach_all(network, pins, uplink.index, programs, previous, options, slot, change)
@@ -162,7 +166,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
             change.on_success(_leave, network, before, ways, neighbours)
         if older is not None:
             change.on_success(migration.move_in, pins)
-    result.notes += _advice(options)
+    result.notes += forgotten + _advice(options)
     return result
 
 
@@ -256,9 +260,27 @@ def _check_addresses(options: UpOptions) -> None:
         raise UsageError(f"{options.gateway} cannot be a next hop; nothing was changed")
 
 
-def _check_uplink(uplink: Interface) -> None:
+def _check_uplink(uplink: Interface, options: UpOptions) -> None:
     if uplink.index == LOOPBACK:
         raise UsageError("the loopback interface cannot be an uplink; nothing was changed")
+    name = uplink.name
+    if not uplink.up:
+        raise ConflictError(
+            f"interface {name} is down, so the kernel takes no routes for it; nothing was changed",
+            hint=f"`ip link set {name} up`, then try again",
+        )
+    if uplink.mtu < IPV6_MTU_MIN:
+        raise ConflictError(
+            f"interface {name} has an MTU of {uplink.mtu}, and below {IPV6_MTU_MIN} the kernel "
+            "has no IPv6 on it; nothing was changed",
+            hint=f"`ip link set {name} mtu 1500`, then try again",
+        )
+    if netlink.sysctl(name, "disable_ipv6"):
+        raise ConflictError(
+            f"IPv6 is switched off on interface {name}; nothing was changed",
+            hint=f"`sysctl -w net/ipv6/conf/{name}/disable_ipv6=0`, then try again",
+        )
+    tc_order.require(options.tc_order, uplink.index, (TCX_INGRESS, TCX_EGRESS))
 
 
 def check_upgrade(opened: Instance, options: UpOptions) -> None:
@@ -521,6 +543,32 @@ def _leave(network: Network, before: _Ways, now: _Ways | None, neighbours: Seque
             attach.remove_filter(network, hook)
 
 
+def _forgotten(opened: Instance, options: UpOptions) -> list[str]:
+    """What the last `up` was told and this one is not, so that it ends."""
+    notes = []
+    with suppress(ConflictError):  # an `up` that was killed before it wrote its prefixes
+        before, now = fabric.read(opened), options.fabric
+        for what, old, new in (
+            ("SIR prefix", before.sir_prefixes, now.sir_prefixes),
+            ("locator", before.locators, now.locators),
+            ("block", before.blocks, now.blocks),
+        ):
+            notes += [
+                f"{what} {prefix} is removed: this `up` did not name it"
+                for prefix in old
+                if prefix not in new
+            ]
+    row = opened.config.get(index_key(0))
+    if row is not None and options.gateway is None:
+        gateway = Address(*(int(half) for half in row["gateway"]))
+        if gateway.is_unicast:
+            notes.append(
+                f"gateway {gateway} is removed: this `up` did not name it, so the kernel's "
+                "routes decide"
+            )
+    return notes
+
+
 def _advice(options: UpOptions) -> list[str]:
     notes = []
     if Path("/proc/sys/net/ipv6/conf/all/forwarding").read_text().strip() != "1":
@@ -533,4 +581,5 @@ def _advice(options: UpOptions) -> list[str]:
             "no --block: tasks can address the locators of other hosts, and errors that quote "
             "them are not translated back"
         )
+    notes += [note for one in options.fabric.locators if (note := options.fabric.doubt(one))]
     return notes

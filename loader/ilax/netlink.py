@@ -336,6 +336,13 @@ def _interface(link: Any) -> Interface:
     )
 
 
+def sysctl(device: str, name: str) -> int | None:
+    """A setting of net.ipv6.conf in this thread's namespace; None if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(Path("/proc/sys/net/ipv6/conf", device, name).read_text())
+    return None
+
+
 def interface_names() -> dict[int, str]:
     """Name of each interface of this thread's namespace, by number: one quick call."""
     return dict(socket.if_nameindex())

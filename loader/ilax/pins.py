@@ -89,13 +89,21 @@ class PinFolder:
                 folder.rmdir()
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, to_read: bool = False) -> Iterator[None]:
         """Keep other loaders away from set-up, of all instances: they share hosts.
 
         Rows need no lock: each update of a map is atomic. The lock is on the
         folder of all instances and leaves nothing behind; the kernel drops it
         with its owner. It cannot be taken twice by one process.
+
+        Args:
+            to_read: nothing is going to be changed.
+
+        Raises:
+            ConflictError: the file system of the pins is read-only.
         """
+        if not to_read:
+            require_writable()
         fd = self._lock_root()
         try:
             yield
@@ -164,6 +172,19 @@ def instances() -> list[str]:
 def bpffs_is_mounted() -> bool:
     """Whether pins can be made, and seen."""
     return _libc.file_system_type(BPFFS) == _BPF_FS_MAGIC
+
+
+def require_writable() -> None:
+    """Raise where pins can be neither made nor removed, before half of a change is done.
+
+    Raises:
+        ConflictError: bpffs is mounted read-only.
+    """
+    if os.statvfs(BPFFS).f_flag & os.ST_RDONLY:
+        raise ConflictError(
+            f"{BPFFS} is mounted read-only; nothing was changed",
+            hint=f"`mount -o remount,rw {BPFFS}`, then try again",
+        )
 
 
 def ensure_bpffs() -> bool:

@@ -48,6 +48,7 @@ def test_every_kind_is_provoked_by_a_test() -> None:
     sources = [
         *(TESTS / "loader").glob("test_check*.py"),
         *(TESTS / "e2e").glob("test_check*.py"),
+        TESTS / "loader/test_refusals.py",
         TESTS / "loader/test_several_instances.py",
         TESTS / "e2e/test_xdp_chain.py",
     ]

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
-from ilax.check.routing import sysctl
 from ilax.check.snapshot import Snapshot
 from ilax.check.tasks import enable_ipv6
 from ilax.check.view import View
 from ilax.containers import GATEWAY
-from ilax.netlink import ROUTE_PROTOCOL, Network, gro_is_on, inside, turn_gro_on
+from ilax.netlink import ROUTE_PROTOCOL, Network, gro_is_on, inside, sysctl, turn_gro_on
 
 if TYPE_CHECKING:
     from ilax.endpoints import Endpoint

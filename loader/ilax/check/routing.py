@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from ilax import address, schema
 from ilax.address import Address, IdentifierType, Prefix
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Severity, check, kind
 from ilax.check.view import View
+from ilax.netlink import sysctl
 
 LOOP = kind(
     "route.locator-loops", Severity.WARNING,
@@ -41,7 +40,6 @@ ACCEPT_RA = kind(
 )  # fmt: skip
 NO_IPV6 = kind("sysctl.disable-ipv6", Severity.ERROR, "IPv6 is switched off on the uplink")
 
-_SYSCTLS = Path("/proc/sys/net/ipv6/conf")
 _PROTOCOL_RA = 9
 
 # An identifier of type 0 that no host is likely to have.
@@ -49,13 +47,6 @@ _NOBODY = 0x00FF_FEFF_FFFF_FFFE
 
 # Locators of other hosts that are looked at; more would only repeat the answer.
 _MOST_LOCATORS = 256
-
-
-def sysctl(device: str, name: str) -> int | None:
-    """A setting of net.ipv6.conf in this thread's namespace; None if there is none."""
-    with contextlib.suppress(OSError, ValueError):
-        return int((_SYSCTLS / device / name).read_text())
-    return None
 
 
 @check(Needs.HOME)

@@ -12,11 +12,10 @@ from ilax.attach import TcMode
 from ilax.bpf import Program
 from ilax.check import hooks
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
-from ilax.check.routing import sysctl
 from ilax.check.view import View
 from ilax.containers import GATEWAY
 from ilax.endpoints import CONTAINER_PROGRAM
-from ilax.netlink import LOOPBACK, ROUTE_PROTOCOL
+from ilax.netlink import LOOPBACK, ROUTE_PROTOCOL, sysctl
 from ilax.transaction import Transaction
 
 if TYPE_CHECKING:
