@@ -143,13 +143,16 @@ class Instance(Closing):
         )
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, to_read: bool = False) -> Iterator[None]:
         """Keep other loaders away from set-up while several rows change together.
+
+        Args:
+            to_read: nothing is going to be changed.
 
         Raises:
             ConflictError: the instance was taken down since it was opened, or half of it.
         """
-        with self.pins.lock():
+        with self.pins.lock(to_read=to_read):
             if not self.is_pinned():
                 raise ConflictError(
                     f"instance {self.name} was taken down meanwhile; nothing was changed",
