@@ -343,9 +343,8 @@ def _check_endpoints_fit(opened: Instance, wanted: Fabric) -> None:
                 f"endpoint {endpoint.sir} (wire address {endpoint.wire}) is outside of the new "
                 "prefixes; nothing was changed"
             )
-    try:
-        current = fabric.read(opened)
-    except ConflictError:
+    current = fabric.survey(opened).fabric
+    if current is None:
         return  # an `up` that was killed before it wrote its prefixes
     if (current.cbit, current.typed) != (wanted.cbit, wanted.typed) and (
         len(opened.endpoints.rows()[0]) or len(opened.mappings.rows()[0])
@@ -459,12 +458,10 @@ def _ways_of(opened: Instance) -> _Ways | None:
     """What an earlier `up` left; None if it was killed before it had begun."""
     row = opened.config.get(index_key(0))
     uplink = int(row["uplink_ifindex"]) if row is not None else 0
-    try:
-        known = fabric.read(opened)
-    except ConflictError:
-        return None
+    # Also of rows that make no sense together: what was made for them has to go.
+    known = fabric.sir_prefixes(prefix_rows.meant(fabric.read_rows(opened)))
     source = next((e.sir for e in endpoints.read_all(opened) if e.delivery == "host"), None)
-    return _Ways(uplink, known.sir_prefixes, source) if uplink else None
+    return _Ways(uplink, tuple(known), source) if uplink else None
 
 
 def _route(

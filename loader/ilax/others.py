@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ilax import schema
+from ilax import fabric
 from ilax.address import Prefix
 from ilax.attach import TcMode
 from ilax.bpf import Link, Map
@@ -72,18 +72,13 @@ def _read(name: str) -> Other | None:
         row = Table(config).get(index_key(0))
         if row is None or int(row["netns"]) != own_netns():
             return None
-        _, rows = Table(prefixes).rows()
+        rows = fabric.rows_of(Table(prefixes))
     uplink = int(row["uplink_ifindex"])
     tc = _tc_mode(pins, uplink)
     if not uplink or tc is None:
         return None
-    kind = schema.enum("ilax_prefix_kind")["ILAX_PREFIX_SIR"]
-    sir = frozenset(
-        Prefix(int(row["prefix"]), int(row["mask"]).bit_count())
-        for row in rows
-        if int(row["kind"]) == kind and int(row["mask"])
-    )
-    return Other(name, uplink, tc, sir)
+    # Also behind the end: what a killed `up` was about to serve.
+    return Other(name, uplink, tc, frozenset(fabric.sir_prefixes(rows)))
 
 
 def _tc_mode(pins: PinFolder, uplink: int) -> TcMode | None:
