@@ -55,13 +55,17 @@ class Instance(Closing):
     Use `Instance.open()`. Attributes are tables, named as the maps are without
     their prefix: `endpoints`, `mappings`, `ports`, `prefixes`, `config`,
     `counters`, `traffic`, `limits`, `backlogs`, `chunks`; `devices`, `events`,
-    `cgroups` and `attached` are plain maps.
+    `cgroups` and `attached` are plain maps. `newer` tells that they are of a newer
+    minor of the contract, which may have appended values to enums.
     """
 
-    def __init__(self, pins: PinFolder, maps: dict[str, Map], stack: ExitStack) -> None:
+    def __init__(
+        self, pins: PinFolder, maps: dict[str, Map], stack: ExitStack, *, newer: bool = False
+    ) -> None:
         self.pins = pins
         self.name = pins.instance
         self.maps = maps
+        self.newer = newer
         self._stack = stack
         self.endpoints = Table(maps["ilax_endpoints"])
         self.mappings = Table(maps["ilax_mappings"])
@@ -113,8 +117,9 @@ class Instance(Closing):
                     f"instance {name} is incomplete: {error}; nothing was changed",
                     hint="`ilax down` removes what is left of it, then `ilax up`",
                 ) from error
-            check_maps(maps, name, newer=minor > schema.enum("ilax_version")["ILAX_ABI_MINOR"])
-            return cls(pins, maps, stack.pop_all())
+            newer = minor > schema.enum("ilax_version")["ILAX_ABI_MINOR"]
+            check_maps(maps, name, newer=newer)
+            return cls(pins, maps, stack.pop_all(), newer=newer)
 
     def require_own_netns(self, action: str) -> None:
         """Raise unless this process is in the namespace that the instance serves.

@@ -9,7 +9,7 @@ fails before the first swap leaves the old state; what fails after it goes back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -365,9 +365,8 @@ def _check_endpoints_fit(opened: Instance, wanted: Fabric) -> None:
                 f"endpoint {endpoint.sir} (wire address {endpoint.wire}) is outside of the new "
                 "prefixes; nothing was changed"
             )
-    try:
-        current = fabric.read(opened)
-    except ConflictError:
+    current = fabric.survey(opened).fabric
+    if current is None:
         return  # an `up` that was killed before it wrote its prefixes
     if (current.cbit, current.typed) != (wanted.cbit, wanted.typed) and (
         len(opened.endpoints.rows()[0]) or len(opened.mappings.rows()[0])
@@ -481,12 +480,10 @@ def _ways_of(opened: Instance) -> _Ways | None:
     """What an earlier `up` left; None if it was killed before it had begun."""
     row = opened.config.get(index_key(0))
     uplink = int(row["uplink_ifindex"]) if row is not None else 0
-    try:
-        known = fabric.read(opened)
-    except ConflictError:
-        return None
+    # Also of rows that make no sense together: what was made for them has to go.
+    known = fabric.sir_prefixes(prefix_rows.meant(fabric.read_rows(opened)))
     source = next((e.sir for e in endpoints.read_all(opened) if e.delivery == "host"), None)
-    return _Ways(uplink, known.sir_prefixes, source) if uplink else None
+    return _Ways(uplink, tuple(known), source) if uplink else None
 
 
 def _route(
@@ -546,8 +543,8 @@ def _leave(network: Network, before: _Ways, now: _Ways | None, neighbours: Seque
 def _forgotten(opened: Instance, options: UpOptions) -> list[str]:
     """What the last `up` was told and this one is not, so that it ends."""
     notes = []
-    with suppress(ConflictError):  # an `up` that was killed before it wrote its prefixes
-        before, now = fabric.read(opened), options.fabric
+    before, now = fabric.survey(opened).fabric, options.fabric
+    if before is not None:  # else an `up` was killed before it wrote its prefixes
         for what, old, new in (
             ("SIR prefix", before.sir_prefixes, now.sir_prefixes),
             ("locator", before.locators, now.locators),

@@ -14,7 +14,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ilax import schema
+from ilax import fabric
 from ilax.address import Prefix
 from ilax.attach import TcMode
 from ilax.bpf import Link, Map
@@ -76,21 +76,13 @@ def _read(name: str) -> Other | None:
         row = Table(config).get(index_key(0))
         if row is None or int(row["netns"]) != own_netns():
             return None
-        _, rows = Table(prefixes).rows()
+        rows = fabric.rows_of(Table(prefixes))
     uplink = int(row["uplink_ifindex"])
     tc = _tc_mode(pins, uplink)
     if not uplink or tc is None:
         return None
-    sir, locators = (
-        frozenset(
-            Prefix(int(row["prefix"]), int(row["mask"]).bit_count())
-            for row in rows
-            if int(row["kind"]) == kind and int(row["mask"])
-        )
-        for kind in map(
-            schema.enum("ilax_prefix_kind").get, ("ILAX_PREFIX_SIR", "ILAX_PREFIX_LOCATOR")
-        )
-    )
+    # Also behind the end: what a killed `up` was about to serve.
+    sir, locators = frozenset(fabric.sir_prefixes(rows)), frozenset(fabric.locators(rows))
     return Other(name, uplink, tc, sir, locators)
 
 
@@ -108,24 +100,24 @@ def _tc_mode(pins: PinFolder, uplink: int) -> TcMode | None:
         return TcMode.CLSACT
 
 
-def shared_prefixes(other: Other, fabric: Fabric) -> Iterator[tuple[str, Prefix]]:
+def shared_prefixes(other: Other, own: Fabric) -> Iterator[tuple[str, Prefix]]:
     """Prefixes that only one of two instances can serve, each with what it is."""
     for what, theirs, ours in (
-        ("SIR prefix", other.sir_prefixes, fabric.sir_prefixes),
-        ("locator", other.locators, fabric.locators),
+        ("SIR prefix", other.sir_prefixes, own.sir_prefixes),
+        ("locator", other.locators, own.locators),
     ):
         for prefix in sorted(theirs & set(ours), key=str):
             yield what, prefix
 
 
-def refuse_shared(others: Iterable[Other], uplink: int, fabric: Fabric, tc: TcMode) -> None:
+def refuse_shared(others: Iterable[Other], uplink: int, own: Fabric, tc: TcMode) -> None:
     """Raise if an instance would take what another one lives on.
 
     Raises:
         ConflictError: names the other instance; nothing was changed.
     """
     for other in others:
-        for what, prefix in shared_prefixes(other, fabric):
+        for what, prefix in shared_prefixes(other, own):
             raise ConflictError(
                 f"instance {other.name} serves {what} {prefix} in this network namespace; "
                 "nothing was changed",

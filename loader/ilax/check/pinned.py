@@ -124,6 +124,8 @@ def place(view: View) -> Iterator[Finding]:
             expected="nothing, as `down` was asked for",
             command=view.command("down"),
         )
+    elif view.known is None and view.prefixes.bad:
+        return  # those rows are named, and may have been whole before
     elif not view.uplink_index or view.known is None or view.unfinished:
         part = "programs" if view.known else "prefixes"
         yield UNFINISHED.found(
