@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ilax.instance import Instance
     from ilax.netlink import Interface, Network
+    from ilax.tables import Table
 
 CONTAINER_PROGRAM = "ilax_from_task"
 
@@ -88,7 +89,12 @@ def _from_row(row: np.void | Any) -> Endpoint:
 
 def read_all(instance: Instance) -> list[Endpoint]:
     """All endpoints, by SIR address."""
-    _, rows = instance.endpoints.rows()
+    return read_table(instance.endpoints)
+
+
+def read_table(table: Table) -> list[Endpoint]:
+    """The same of an open `ilax_endpoints`."""
+    _, rows = table.rows()
     return sorted((_from_row(row) for row in rows), key=lambda e: e.sir)
 
 

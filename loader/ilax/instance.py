@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 from ilax import namespaces, schema
 from ilax.bpf import Map
@@ -47,6 +47,26 @@ MAP_NAMES = tuple(sorted(name for names in MAPS_BY_MINOR.values() for name in na
 def own_netns() -> int:
     """Inode number of the network namespace of this process."""
     return Path("/proc/self/ns/net").stat().st_ino
+
+
+def refuse_other_netns(name: str, netns: int, action: str) -> NoReturn:
+    """Raise since an instance serves another network namespace than this one.
+
+    Raises:
+        ConflictError: says which namespace is the right one, and the way into it.
+    """
+    path = namespaces.visible().get(netns)
+    hint = f"run `nsenter --net={path} ilax ...`, or name another --instance"
+    if path is None:
+        hint = (
+            "that namespace is in sight nowhere: if it is gone, `ilax --instance "
+            f"{name} down --force` removes what is left; or name another --instance"
+        )
+    raise ConflictError(
+        f"cannot {action}: instance {name} serves another network namespace "
+        f"(net:[{netns}]); nothing was changed",
+        hint=hint,
+    )
 
 
 class Instance(Closing):
@@ -132,20 +152,7 @@ class Instance(Closing):
         row = self.config.get(index_key(0))
         netns = int(row["netns"]) if row is not None else 0
         if netns != own_netns():
-            raise ConflictError(
-                f"cannot {action}: instance {self.name} serves another network namespace "
-                f"(net:[{netns}]); nothing was changed",
-                hint=self._way_into(netns),
-            )
-
-    def _way_into(self, netns: int) -> str:
-        path = namespaces.visible().get(netns)
-        if path is not None:
-            return f"run `nsenter --net={path} ilax ...`, or name another --instance"
-        return (
-            "that namespace is in sight nowhere: if it is gone, `ilax --instance "
-            f"{self.name} down --force` removes what is left; or name another --instance"
-        )
+            refuse_other_netns(self.name, netns, action)
 
     @contextlib.contextmanager
     def locked(self, *, to_read: bool = False) -> Iterator[None]:

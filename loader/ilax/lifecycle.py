@@ -30,17 +30,17 @@ from ilax import (
     tc_order,
     xdp_slot,
 )
-from ilax.address import Address, Prefix
+from ilax.address import Address, Prefix, parse, parse_prefix
 from ilax.attach import Hook, TcMode, XdpMode
-from ilax.bpf import Object, Program
+from ilax.bpf import Map, Object, Program
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS
 from ilax.errors import ConflictError, NotFoundError, UsageError
 from ilax.fabric import Fabric
-from ilax.instance import MAP_NAMES, Instance, own_netns
+from ilax.instance import MAP_NAMES, Instance, own_netns, refuse_other_netns
 from ilax.kernel import require_kernel
 from ilax.netlink import LOOPBACK, Interface, Network
 from ilax.others import Other
-from ilax.pins import PinFolder, ensure_bpffs, remove_folder
+from ilax.pins import PinFolder, ensure_bpffs, instances, remove_folder
 from ilax.privileges import require_capabilities
 from ilax.tables import Table, index_key
 from ilax.tc_order import Place
@@ -170,12 +170,15 @@ def up(instance: str, options: UpOptions) -> UpResult:
     return result
 
 
-def down(instance: str, *, force: bool = False) -> None:
+def down(instance: str, *, force: bool = False) -> list[str]:
     """Take an instance down and leave nothing of it.
 
     Args:
         force: also from outside of its network namespace, whose routes and
             addresses then stay (the namespace may be gone).
+
+    Returns:
+        What may be of the instance and was left, in words: only where maps were missing.
 
     Raises:
         NotFoundError: it is not up.
@@ -185,24 +188,30 @@ def down(instance: str, *, force: bool = False) -> None:
     pins = PinFolder(instance)
     if not pins.base.is_dir():
         raise NotFoundError(f"instance {instance} is not up; nothing was changed")
+    left: list[str] = []
     with pins.lock():
         if not pins.version.is_dir() and pins.other_versions():
             # Instance.open() says which contract that is.
             Instance.open(instance).close()
         major_migration.sweep_leftovers(pins)
         if pins.maps.is_dir():
+            incomplete = False
             try:
-                with Transaction() as change:
-                    older = migration.open_older(pins, lambda _: None, change)
-                    with older or Instance.open(instance) as opened:
-                        _take_down(opened, force=force)
+                with Transaction() as change, ExitStack() as held:
+                    try:
+                        older = migration.open_older(pins, lambda _: None, change)
+                        opened = held.enter_context(older or Instance.open(instance))
+                    except NotFoundError:
+                        incomplete = True
+                        raise
+                    _take_down(opened, force=force)
             except NotFoundError:
-                # A map is missing, so nobody knows what it served. Devices tell
-                # by themselves whose they are.
-                with Network() as network:
-                    endpoints.remove_devices(network, instance)
+                if not incomplete:
+                    raise
+                left = _take_down_rest(pins, force=force)
         xdp_slot.leave(pins)
         pins.remove()
+    return left
 
 
 def _take_down(opened: Instance, *, force: bool) -> None:
@@ -234,6 +243,63 @@ def _take_down(opened: Instance, *, force: bool) -> None:
         before = _ways_of(opened)
         if before is not None:
             _leave(network, before, None, neighbours)
+
+
+def _take_down_rest(pins: PinFolder, *, force: bool) -> list[str]:
+    """Take away what an instance made of which maps are missing.
+
+    The maps that are left tell of it, and what carries our marks: aliases, protocol
+    and next hop of routes, names of filters.
+
+    Returns:
+        Addresses that may have been the instance's: no mark tells.
+    """
+    neighbours = others.at_work(pins.instance)
+    foreign = {prefix for other in neighbours for prefix in other.sir_prefixes}
+    with ExitStack() as held, Network() as network:
+        config, prefixes, rows = (
+            _remaining(pins, name, held)
+            for name in ("ilax_config", "ilax_prefixes", "ilax_endpoints")
+        )
+        row = None if config is None else config.get(index_key(0))
+        if row is not None and int(row["netns"]) != own_netns():
+            if not force:
+                refuse_other_netns(pins.instance, int(row["netns"]), "take it down")
+            return []
+        uplink = 0 if row is None else int(row["uplink_ifindex"])
+        sources = network.route_sources(SIR_GATEWAY)
+        known = fabric.sir_prefixes(fabric.rows_of(prefixes)) if prefixes is not None else []
+        # Without their table: all that nobody else has, if all others can be asked.
+        if not known and set(instances()) == {pins.instance, *(other.name for other in neighbours)}:
+            all_64 = [parse_prefix(text) for text in sources if text.endswith("/64")]
+            known = [prefix for prefix in all_64 if prefix not in foreign]
+        endpoints.remove_devices(network, pins.instance)
+        hosts = {str(sources[str(p)]) for p in known if sources.get(str(p))}
+        if rows is not None:
+            hosts |= {str(one.sir) for one in endpoints.read_table(rows) if one.delivery == "host"}
+        ways = _Ways(uplink, tuple(known), None)
+        devices = {uplink, *network.interfaces_with_neighbour(SIR_GATEWAY, SIR_GATEWAY_MAC)}
+        for index in devices - {0, *(other.uplink for other in neighbours)}:
+            for hook in uplink_hooks(index):
+                attach.remove_filter(network, hook)
+        _leave(network, ways, None, neighbours)
+        for address in hosts:
+            network.delete_address(LOOPBACK, address, 128)
+        if rows is not None:
+            return []
+        return [
+            f"address {address} on lo" for address in network.addresses_of(LOOPBACK)
+            if any(parse(address) in prefix for prefix in known)
+        ]  # fmt: skip
+
+
+def _remaining(pins: PinFolder, name: str, held: ExitStack) -> Table | None:
+    """A table of an instance that is incomplete; None if it is missing, or another."""
+    try:
+        opened = held.enter_context(Map.open_pinned(pins.maps / name))
+    except NotFoundError:
+        return None
+    return None if layout_check.map_differences(name, opened) else Table(opened)
 
 
 def uplink_hooks(ifindex: int) -> tuple[Hook, Hook]:

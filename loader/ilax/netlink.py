@@ -202,6 +202,12 @@ class Network:
                 self._ipr.addr("replace", **arguments)
         return added
 
+    def addresses_of(self, index: int) -> list[str]:
+        """IPv6 addresses of an interface."""
+        with errors(f"list addresses of interface {index}"):
+            rows = list(self._ipr.get_addr(family=_FAMILY, index=index))
+        return [str(row.get_attr("IFA_ADDRESS")) for row in rows]
+
     def delete_address(self, index: int, address: str, length: int) -> None:
         """Remove an address; what is gone already is fine."""
         with errors(f"delete address {address} of interface {index}", fine=_GONE):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,73 @@ def test_the_way_to_an_instance_elsewhere_can_be_pasted(running: Lab) -> None:
     assert running.ilax("down", "--force").exit_code == 0
 
 
+# --- an instance that lacks maps -----------------------------------------------------
+
+
+def _hooks(lab: Lab) -> list[object]:
+    """What an instance leaves in the namespace: hooks, devices, network."""
+    links = ("ip", "-n", lab.namespace, "-br", "link")
+    hooks = subprocess.run(["bpftool", "net"], check=True, capture_output=True, text=True)
+    names = subprocess.run(links, check=True, capture_output=True, text=True)
+    return [network(lab), hooks.stdout, [line.split()[0] for line in names.stdout.splitlines()]]
+
+
+@pytest.mark.parametrize("tc", ["tcx", "clsact"])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ("ilax_mappings",),
+        ("ilax_chunks",),
+        ("ilax_config",),
+        ("ilax_prefixes",),
+        ("ilax_endpoints",),
+        ("ilax_abi", "ilax_config", "ilax_endpoints", "ilax_prefixes"),
+    ],
+    ids=lambda names: "-".join(name.removeprefix("ilax_") for name in names),
+)
+def test_down_goes_by_what_is_left(lab: Lab, missing: tuple[str, ...], tc: str) -> None:
+    before = _hooks(lab)
+    other = replace(lab, instance=f"{lab.instance}-b")
+    assert lab.up("--tc", tc, "--host-address", sir(1)).exit_code == 0
+    if tc == "tcx":
+        domain = ("--sir-prefix", "2001:db8:5a5a:2::/64", "--locator", OTHER_LOCATOR)
+        assert other.ilax("up", "--uplink", UPLINK, *domain).exit_code == 0
+    assert lab.ilax("endpoint", "add", sir(5), "--netns", lab.container).exit_code == 0
+    for name in missing:
+        (PinFolder(lab.instance).maps / name).unlink()
+    done = lab.ilax("down")
+    assert done.exit_code == 0, done.output
+    if tc == "tcx":
+        # The other instance did not notice.
+        assert check(other) == []
+        assert other.ilax("down").exit_code == 0
+    assert _hooks(lab) == before
+    assert ids(lab) == {"instance.not-up"}
+
+
+def test_down_lists_what_no_mark_tells(running: Lab) -> None:
+    for number in (1, 2):
+        assert running.ilax("endpoint", "add", sir(number), "--host").exit_code == 0
+    (PinFolder(running.instance).maps / "ilax_endpoints").unlink()
+    done = running.ilax("down")
+    assert done.exit_code == 1
+    for number in (1, 2):
+        assert f"left: address {sir(number)} on lo" in done.output
+    assert network(running)["routes"] == []
+
+
+def test_down_of_an_incomplete_instance_elsewhere_is_refused(running: Lab) -> None:
+    (PinFolder(running.instance).maps / "ilax_mappings").unlink()
+    with (
+        Path(f"/run/netns/{running.container}").open() as other,
+        netlink.inside(other.fileno()),
+    ):
+        assert running.ilax("down").exit_code == CONFLICT
+    assert len(network(running)["routes"]) == 1
+    assert running.ilax("down").exit_code == 0
+    assert network(running)["routes"] == []
+
+
 # --- a contract that this ilax does not know ----------------------------------------
 
 
@@ -106,14 +174,7 @@ def _by_hand(lab: Lab) -> str:
 
 @pytest.mark.parametrize("tc", ["tcx", "clsact"])
 def test_the_last_resort_leaves_nothing(lab: Lab, tc: str) -> None:
-    links = ("ip", "-n", lab.namespace, "-br", "link")
-
-    def state() -> list[object]:
-        hooks = subprocess.run(["bpftool", "net"], check=True, capture_output=True, text=True)
-        names = subprocess.run(links, check=True, capture_output=True, text=True)
-        return [network(lab), hooks.stdout, [line.split()[0] for line in names.stdout.splitlines()]]
-
-    before = state()
+    before = _hooks(lab)
     assert lab.up("--tc", tc, "--host-address", sir(1), "--xdp", "native").exit_code == 0
     assert lab.ilax("endpoint", "add", sir(5), "--netns", lab.container).exit_code == 0
     maps = PinFolder(lab.instance).maps
@@ -128,7 +189,7 @@ def test_the_last_resort_leaves_nothing(lab: Lab, tc: str) -> None:
     assert not done.stderr
     assert sir(1) in done.stdout
     ip("-n", lab.namespace, "-6", "address", "del", f"{sir(1)}/128", "dev", "lo")
-    assert state() == before
+    assert _hooks(lab) == before
     assert ids(lab) == {"instance.not-up"}
 
 
