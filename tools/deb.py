@@ -62,6 +62,7 @@ def build(output: Path) -> Path:
         _copy(ROOT / "docs/perf", tree / "usr/share/doc/ilax/perf", "*.svg")
         _copy(ROOT / "packaging/grafana", tree / "usr/share/ilax", "*.json")
         _copy(ROOT / "packaging/prometheus", tree / "usr/share/ilax", "alerts.yml")
+        _copy(ROOT / "packaging/hooks", tree / "usr/share/ilax", "*", mode=0o755)
         _copy(ROOT / "maps_schema", tree / "usr/include/ilax", "*.h")
         _licences(tree / "usr/share/doc/ilax/copyright")
         _man_pages(tree / "usr/share/man/man8")
@@ -132,11 +133,11 @@ def _command(path: Path) -> None:
     path.chmod(0o755)
 
 
-def _copy(source: Path, target: Path, pattern: str) -> None:
+def _copy(source: Path, target: Path, pattern: str, mode: int = 0o644) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.glob(pattern)):
         shutil.copy(file, target / file.name)
-        (target / file.name).chmod(0o644)
+        (target / file.name).chmod(mode)
 
 
 def _licences(path: Path) -> None:

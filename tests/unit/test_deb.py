@@ -42,7 +42,9 @@ ilax limit set --help
 echo ---
 systemd-analyze verify --man=no /usr/lib/systemd/system/ilax.service \
     /usr/lib/systemd/system/ilax-exporter.service \
-    /usr/lib/systemd/system/ilax-check.service /usr/lib/systemd/system/ilax-check.timer
+    /usr/lib/systemd/system/ilax-check.service /usr/lib/systemd/system/ilax-check.timer \
+    /usr/lib/systemd/system/ilax-limit-gc.service /usr/lib/systemd/system/ilax-limit-gc.timer
+/usr/share/ilax/ilax-link-up && test -x /usr/share/ilax/ilax-link-up
 echo ---
 cat /usr/share/doc/ilax/copyright
 echo ---

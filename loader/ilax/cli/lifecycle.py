@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from ilax.address import Address, Prefix
@@ -131,5 +133,10 @@ def down(context: Context, force: bool) -> None:
     """
     from ilax import lifecycle
 
-    lifecycle.down(context.instance, force=force)
-    context.show({"instance": context.instance}, f"instance {context.instance} is down")
+    left = lifecycle.down(context.instance, force=force)
+    lines = [f"instance {context.instance} is down", *(f"left: {what}" for what in left)]
+    if left:
+        lines[0] += "; its maps were not complete, so this may be of it and was left"
+    context.show({"instance": context.instance, "left": left}, "\n".join(lines))
+    if left:
+        sys.exit(1)

@@ -36,6 +36,7 @@ def status(context: Context) -> None:
         ("SIR prefixes", ", ".join(found.sir_prefixes)),
         ("locators", ", ".join(found.locators)),
         ("blocks", ", ".join(found.blocks) or "none"),
+        *(("no sense", bad) for bad in found.bad_prefixes),
         ("mode", f"{'C-bit' if found.cbit else 'auto'}, {'typed' if found.typed else 'untyped'}"),
         ("XDP", _xdp(found)),
         ("tc", found.tc),

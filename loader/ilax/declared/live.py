@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,8 +20,8 @@ from ilax import (
 from ilax.address import Address
 from ilax.bpf import Link, Program
 from ilax.endpoints import Endpoint
-from ilax.errors import ConflictError, NotFoundError
-from ilax.fabric import Fabric
+from ilax.errors import NotFoundError
+from ilax.fabric import BadRow, Fabric
 from ilax.instance import Instance
 from ilax.limit_book import Book, slots_by_cgroup
 from ilax.netlink import Network, driver_of, interface_names
@@ -74,6 +73,7 @@ class Live:
 
     Attributes:
         fabric: None if a killed `up` has written no prefixes.
+        bad_prefixes: rows of others that make no sense beside it.
         uplink: number of the interface, 0 = not known.
         mtu: of the uplink when `up` read it.
         source: address that routes to SIR prefixes name, the host's own.
@@ -86,6 +86,7 @@ class Live:
     """
 
     fabric: Fabric | None
+    bad_prefixes: tuple[BadRow, ...]
     uplink: int
     mtu: int
     gateway: Address | None
@@ -114,9 +115,8 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
     gateway = None
     if row is not None:
         gateway = Address(int(row["gateway"]["prefix"]), int(row["gateway"]["identifier"]))
-    known: Fabric | None = None
-    with suppress(ConflictError):
-        known = fabric.read(instance)
+    prefixes = fabric.survey(instance)
+    known = prefixes.fabric
     routes = network.routes_via(lifecycle.SIR_GATEWAY)
     sources = {destination: source for (destination, _), source in routes.items()}
     own = {str(p): sources.get(str(p)) for p in known.sir_prefixes} if known else {}
@@ -127,6 +127,7 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
     links = instance.pins.links
     return Live(
         fabric=known,
+        bad_prefixes=prefixes.bad,
         uplink=uplink,
         mtu=int(row["uplink_mtu"]) if row is not None else 0,
         gateway=gateway if gateway is not None and gateway.is_unicast else None,
@@ -135,7 +136,10 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
         chained=_slots(instance),
         tc="tcx" if (links / "uplink_ingress").exists() else "clsact",
         capacities=status.capacities(instance),
-        unfinished=_unfinished(instance, known, uplink, set(routes), own),
+        unfinished=[
+            *(f"row {bad.index} of ilax_prefixes makes no sense" for bad in prefixes.bad),
+            *_unfinished(instance, known, uplink, set(routes), own),
+        ],
         endpoints=_endpoints(instance, {slot: cgroup for cgroup, slot in slots.items()}),
         sir=sir,
         mappings=rows,
