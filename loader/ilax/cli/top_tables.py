@@ -118,9 +118,13 @@ def _table(
     """
     names = _widest(len(name), (row.name for row in rows))
     widths = [_widest(len(word), (row.words[i] for row in rows)) for i, word in enumerate(words)]
-    room = space.width - _GAP - sum(
-        _widest(max(_NUMBER_MIN, len(number)), (row.numbers[i] for row in rows)) + _GAP
-        for i, number in enumerate(numbers)
+    room = (
+        space.width
+        - _GAP
+        - sum(
+            _widest(max(_NUMBER_MIN, len(number)), (row.numbers[i] for row in rows)) + _GAP
+            for i, number in enumerate(numbers)
+        )
     )
     while widths and room - sum(widths) - _GAP * len(widths) < min(names, _NAME_MIN):
         widths.pop()
