@@ -221,7 +221,7 @@ def _take_down(opened: Instance, *, force: bool) -> None:
     row = opened.config.get(index_key(0))
     at_home = row is not None and int(row["netns"]) == own_netns()
     if not at_home and not force:
-        opened.require_own_netns("take it down")
+        opened.require_own_netns("take the instance down")
     if not at_home or row is None:
         return
     pins = opened.pins

@@ -268,9 +268,11 @@ class Network:
                 continue
             oif = route.get_attr("RTA_OIF")
             if route["proto"] != ROUTE_PROTOCOL or own not in (oif, None):
+                device = interface_names().get(oif)
+                where = f"device {device}" if device else "no device"
                 raise ConflictError(
                     f"a route to {destination} exists already (protocol {route['proto']}, "
-                    f"interface {oif}); it was left alone"
+                    f"{where}); it was left alone"
                 )
 
     def delete_route(self, destination: str, index: int, *, protocol: int = ROUTE_PROTOCOL) -> None:
