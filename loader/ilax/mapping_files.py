@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ilax import address_bulk, fabric, mappings
-from ilax.address import parse_prefix
+from ilax.address import Address, parse_prefix
 from ilax.errors import AddressError, ConflictError, MapFullError, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ EXPORT_COLUMNS = ("sir", "wire", "action", "generation")
 def _csv_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(lines)
     try:
-        if "sir" not in (reader.fieldnames or ["sir"]):
+        if reader.fieldnames is None:
+            raise UsageError("no header, as nothing stands there; nothing was written")
+        if "sir" not in reader.fieldnames:
             raise UsageError("line 1: the header has no column 'sir'; nothing was written")
         for record in reader:
             yield reader.line_num, record
@@ -173,6 +175,7 @@ def load(
     checked = read(known, lines, file_format, progress)
     if not checked:
         return 0
+    _refuse_contradictions(checked)
     # Reading takes longer than writing, and changes nothing: others need not wait for it.
     with instance.locked():
         if fabric.read(instance) != known:
@@ -182,6 +185,26 @@ def load(
                 hint="try again",
             )
         return _write(instance, known, checked)
+
+
+def _refuse_contradictions(
+    checked: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]],
+) -> None:
+    import numpy as np
+
+    sir = np.concatenate([one for one, _ in checked])
+    wire = np.concatenate([other for _, other in checked])
+    order = np.lexsort((sir[:, 1], sir[:, 0]))
+    sir, wire = sir[order], wire[order]
+    again = (sir[1:] == sir[:-1]).all(axis=1) & (wire[1:] != wire[:-1]).any(axis=1)
+    for at in np.flatnonzero(again)[:1].tolist():
+        address, one, other = (
+            Address(*halves.tolist()) for halves in (sir[at], wire[at], wire[at + 1])
+        )
+        raise UsageError(
+            f"{address} is mapped to {one} and to {other}; nothing was written",
+            hint="an address lives at one place: take one of the rows out",
+        )
 
 
 def _write(

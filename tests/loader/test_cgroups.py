@@ -19,7 +19,7 @@ from lab.cgroups import Cgroups, own_cgroups
 
 @pytest.fixture
 def own() -> Iterator[Cgroups]:
-    with own_cgroups("ilxcgroups") as made:
+    with own_cgroups(f"ilxcgroups{os.getpid():x}") as made:
         made.make("a/b")
         made.make("with blank")
         yield made

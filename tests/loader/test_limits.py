@@ -18,9 +18,11 @@ from ilax.tables import index_key
 from lab.cgroups import Cgroups, own_cgroups
 from lab.wait import until
 
-from .conftest import Lab, sir
+from .conftest import TAG, Lab, sir
 from .limit_state import State, assert_safe, assert_tidy, read
 
+# Several runs may be at work at the same time.
+OWN = f"{TAG}limits"
 USAGE, NOT_FOUND, FULL = 2, 3, 8
 DIED = 42
 
@@ -28,7 +30,7 @@ DIED = 42
 @pytest.fixture
 def own() -> Iterator[Cgroups]:
     """a/b/c, a/d and e."""
-    with own_cgroups("ilxlimits") as made:
+    with own_cgroups(OWN) as made:
         for path in ("a/b/c", "a/d", "e"):
             made.make(path)
         yield made
@@ -47,7 +49,7 @@ def limit_set(lab: Lab, cgroup: str, *arguments: str) -> Any:
 
 def parents(lab: Lab) -> dict[str, list[str]]:
     """Parents of each limit, by cgroup, without the test's own folder."""
-    prefix = "ilxlimits/"
+    prefix = f"{OWN}/"
     return {
         one["cgroup"].removeprefix(prefix): [p.removeprefix(prefix) for p in one["parents"]]
         for one in ok(lab, "limit", "list")
@@ -117,11 +119,11 @@ REFUSED = {
     "marks of drops": (["--rate", "1gbit", "--mark-at", "5us"], "--mark-at has no meaning"),
     "tag without the action": (["--rate", "1gbit", "--tag-mark", "1"], "--action tag"),
     "no number": (["--rate", "1gbit", "--action", "tag", "--tag-mark", "x"], "no number"),
-    "parent without a limit": (["--rate", "1gbit", "--parent", "ilxlimits/a/d"], "has no limit"),
-    "parent with an empty row": (["--rate", "1gbit", "--parent", "ilxlimits/e"], "has no limit"),
-    "unknown parent": (["--rate", "1gbit", "--parent", "ilxlimits/x"], "does not exist"),
-    "its own parent": (["--rate", "1gbit", "--parent", "ilxlimits/a"], "its own parent"),
-    "a cycle": (["--rate", "1gbit", "--parent", "ilxlimits/a/b"], "its own parent"),
+    "parent without a limit": (["--rate", "1gbit", "--parent", f"{OWN}/a/d"], "has no limit"),
+    "parent with an empty row": (["--rate", "1gbit", "--parent", f"{OWN}/e"], "has no limit"),
+    "unknown parent": (["--rate", "1gbit", "--parent", f"{OWN}/x"], "does not exist"),
+    "its own parent": (["--rate", "1gbit", "--parent", f"{OWN}/a"], "its own parent"),
+    "a cycle": (["--rate", "1gbit", "--parent", f"{OWN}/a/b"], "its own parent"),
 }
 
 
@@ -507,13 +509,13 @@ STEPS: dict[str, Callable[..., object]] = {
 }
 OWNERS = {"attach": cgroup_attach, "slot": cgroup_attach, "detach": cgroup_attach}
 COMMANDS = {
-    "set new": ["limit", "set", "ilxlimits/a/b", "--rate", "1mbit"],
-    "set old": ["limit", "set", "ilxlimits/a", "--rate", "1mbit", "--parent", "none"],
-    "del": ["limit", "del", "ilxlimits/a"],
-    "del named": ["limit", "del", "ilxlimits/a/d"],
-    "endpoint set": ["endpoint", "set", sir(5), "--cgroup", "ilxlimits/e"],
+    "set new": ["limit", "set", f"{OWN}/a/b", "--rate", "1mbit"],
+    "set old": ["limit", "set", f"{OWN}/a", "--rate", "1mbit", "--parent", "none"],
+    "del": ["limit", "del", f"{OWN}/a"],
+    "del named": ["limit", "del", f"{OWN}/a/d"],
+    "endpoint set": ["endpoint", "set", sir(5), "--cgroup", f"{OWN}/e"],
     "endpoint set none": ["endpoint", "set", sir(5), "--cgroup", "none"],
-    "endpoint add": ["endpoint", "add", sir(6), "--host", "--cgroup", "ilxlimits/a/b"],
+    "endpoint add": ["endpoint", "add", sir(6), "--host", "--cgroup", f"{OWN}/a/b"],
     "endpoint del": ["endpoint", "del", sir(5)],
     "gc": ["limit", "gc"],
 }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import io
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -154,8 +155,8 @@ def test_an_import_numbers_what_it_changes(
     assert _generations(running) == {sir(1): 3, sir(2): 1, sir(3): 1}
     load((3, LOCATOR), (2, OTHER_LOCATOR), (1, LOCATOR), (4, LOCATOR))
     assert _generations(running) == {sir(1): 4, sir(2): 1, sir(3): 2, sir(4): 1}
-    # The last line of an address decides, and it is one change.
-    load((4, OTHER_LOCATOR), (4, "2001:db8:42:9::/64"))
+    # Two lines that say the same are one change.
+    load((4, OTHER_LOCATOR), (4, OTHER_LOCATOR))
     assert _generations(running)[sir(4)] == 2
 
 
@@ -235,6 +236,52 @@ def test_what_is_no_csv_names_its_line() -> None:
     assert next(rows) == (2, {"sir": sir(1), "locator": OTHER_LOCATOR})
     with pytest.raises(UsageError, match=r"line 3: no CSV \(.*\); nothing was written"):
         next(rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no header"),
+        (f"sir,locator\n{sir(1)},nonsense\n", "line 2"),
+        (f"sir,locator\n2001:db8:9::1,{OTHER_LOCATOR}\n", "2001:db8:9::1"),
+        (
+            f"sir,locator\n{sir(1)},{OTHER_LOCATOR}\n{sir(2)},{LOCATOR}\n{sir(1)},{LOCATOR}\n",
+            f"{sir(1)} is mapped to ",
+        ),
+    ],
+    ids=["nothing", "a locator", "a prefix", "two places"],
+)  # fmt: skip
+def test_what_is_wrong_with_a_file_is_told_with_its_name(
+    running: Lab, tmp_path: Path, text: str, words: str
+) -> None:
+    file = tmp_path / "wrong.csv"
+    file.write_text(text)
+    for name, given in ((str(file), None), ("-", text)):
+        result = running.ilax("mapping", "import", name, text=given)
+        assert result.exit_code == USAGE
+        assert str(result.exception).startswith(
+            f"{'standard input' if given is not None else file}: "
+        )
+        assert words in str(result.exception)
+        assert "nothing was written" in str(result.exception)
+    assert running.ilax("mapping", "export", "-").output.splitlines()[1:] == []
+
+
+def test_a_row_that_stands_there_twice_is_no_contradiction(running: Lab) -> None:
+    text = "sir,locator\n" + 2 * f"{sir(1)},{OTHER_LOCATOR}\n"
+    assert running.ilax("mapping", "import", "-", text=text).exit_code == 0
+    assert len(running.ilax("mapping", "export", "-").output.splitlines()) == 2
+    text = f"sir,locator\n{sir(2)},{OTHER_LOCATOR}\n"
+    assert running.ilax("mapping", "import", "-", text=text).output == "1 mapping written\n"
+    assert running.ilax("mapping", "import", "-", "--format", "jsonl", text="").exit_code == 0
+
+
+def test_an_export_to_the_output_is_json_where_that_is_asked_for(running: Lab) -> None:
+    running.ilax("mapping", "add", sir(1), "--locator", OTHER_LOCATOR)
+    (line,) = running.ilax("mapping", "export", "-", "--json").output.splitlines()
+    assert json.loads(line)["sir"] == sir(1)
+    lines = running.ilax("mapping", "export", "-", "--format", "csv", "--json").output.splitlines()
+    assert lines[0].startswith("sir,")
 
 
 def test_a_header_is_needed(running: Lab) -> None:

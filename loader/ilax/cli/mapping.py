@@ -9,8 +9,8 @@ import itertools
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -18,7 +18,7 @@ import click
 
 from ilax import files
 from ilax.address import Address, Prefix
-from ilax.cli.context import ADDRESS, PREFIX_64, Context, pass_context
+from ilax.cli.context import ADDRESS, PREFIX_64, Context, counted, pass_context
 from ilax.errors import NotFoundError, UsageError
 
 # Fewer rows are written before a bar could be read.
@@ -117,7 +117,8 @@ def import_file(context: Context, file: str, file_format: str | None) -> None:
     """Write the mappings of a FILE ("-": standard input).
 
     CSV with the header `sir,wire` or `sir,locator`, or one JSON object a line
-    with those names. The whole file is checked before the first row is written.
+    with those names. The whole file is checked before the first row is written; an
+    address may stand there twice if both say the same.
 
     \b
     Example:
@@ -130,9 +131,16 @@ def import_file(context: Context, file: str, file_format: str | None) -> None:
     with (
         Instance.open(context.instance) as instance,
         _bar(_count_lines(file), "importing") as advance,
+        closing(_lines(file)) as lines,
     ):
-        rows = mapping_files.load(instance, _lines(file), chosen, advance)
-    context.show({"rows": rows}, f"{rows} mappings written")
+        try:
+            rows = mapping_files.load(instance, lines, chosen, advance)
+        except UsageError as error:
+            name = _name(file)
+            if name not in str(error):
+                error.args = (f"{name}: {error}",)
+            raise
+    context.show({"rows": rows}, f"{counted(rows, 'mapping')} written")
 
 
 @mapping.command("export")
@@ -142,7 +150,7 @@ def import_file(context: Context, file: str, file_format: str | None) -> None:
 )
 @pass_context
 def export_file(context: Context, file: str, file_format: str | None) -> None:
-    """Write all mappings to a FILE ("-": standard output).
+    """Write all mappings to a FILE ("-": standard output; JSON lines with --json).
 
     \b
     Example:
@@ -151,9 +159,11 @@ def export_file(context: Context, file: str, file_format: str | None) -> None:
     from ilax import mapping_files
     from ilax.instance import Instance
 
-    chosen = file_format or mapping_files.format_of(file)
+    to_output = file == "-"
+    chosen = file_format or ("jsonl" if to_output and context.as_json else None)
+    chosen = chosen or mapping_files.format_of(file)
     with Instance.open(context.instance) as instance:
-        if file == "-":
+        if to_output:
             mapping_files.dump(instance, sys.stdout, chosen)
             sys.stdout.flush()
             return
@@ -162,10 +172,10 @@ def export_file(context: Context, file: str, file_format: str | None) -> None:
                 rows = mapping_files.dump(instance, stream, chosen)
         except OSError as error:
             raise UsageError(f"cannot write {file}: {error.strerror}") from error
-    context.show({"rows": rows}, f"{rows} mappings exported to {file}")
+    context.show({"rows": rows}, f"{counted(rows, 'mapping')} exported to {file}")
 
 
-def _lines(file: str) -> Iterator[str]:
+def _lines(file: str) -> Generator[str, None, None]:
     """The lines of a file. Only reading them is its matter, not what becomes of them.
 
     Raises:
@@ -177,8 +187,11 @@ def _lines(file: str) -> Iterator[str]:
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}; nothing was written") from error
     except UnicodeDecodeError as error:
-        name = "standard input" if file == "-" else file
-        raise UsageError(f"{name} is no UTF-8 text; nothing was written") from error
+        raise UsageError(f"{_name(file)} is no UTF-8 text; nothing was written") from error
+
+
+def _name(file: str) -> str:
+    return "standard input" if file == "-" else file
 
 
 @contextmanager

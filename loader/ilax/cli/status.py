@@ -56,8 +56,10 @@ def _xdp(found: Status) -> str:
     return "attached" if found.xdp else "not attached: tc does the whole job"
 
 
-# Links of containers and cgroups begin so; the uplink has one of each kind.
+# Links of containers and cgroups begin so; the uplink has one of each kind. A line for
+# each of them says more, as long as they are few.
 _MANY = ("port_", "cgroup_")
+_FEW = 8
 
 
 def _links(links: list[LinkStatus]) -> list[tuple[str, str, str, str]]:
@@ -70,8 +72,8 @@ def _links(links: list[LinkStatus]) -> list[tuple[str, str, str, str]]:
         )
     lines = []
     for (name, program, tag), found in same.items():
-        if len(found) == 1:
-            lines.append((found[0].link, program, tag, _target(found[0])))
+        if len(found) <= _FEW:
+            lines += [(link.link, program, tag, _target(link)) for link in found]
             continue
         gone = sum(not (link.ifindex or link.cgroup) for link in found)
         where = counted(len(found), "cgroup" if name == "cgroup_*" else "interface")
