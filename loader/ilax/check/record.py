@@ -7,13 +7,14 @@ import contextlib
 import json
 import os
 import tempfile
-import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilax.check.model import CHECKS, KINDS
 from ilax.errors import SystemCallError
+from ilax.moments import Moment
 
 if TYPE_CHECKING:
     from ilax.check import Finding, Report
@@ -40,7 +41,7 @@ def write(
     text = json.dumps(
         {
             "instance": report.instance,
-            "time": time.time(),
+            **asdict(Moment.now()),
             "seconds": seconds,
             "checks": {
                 "made": report.checks - failed,
