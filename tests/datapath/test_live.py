@@ -80,6 +80,17 @@ def test_xdp_delivery(live: Live, xdp: str, tags: tuple[int, ...]) -> None:
 
 
 @each_xdp
+def test_a_packet_socket_on_the_uplink_changes_nothing(live: Live, xdp: str) -> None:
+    """The kernel copies frames of two owners before a program that writes to them."""
+    with live.attached(xdp), live.watched():
+        _counted(live)
+        build = p.tcp(MARKER)
+        frame = _pass(live, FABRIC, TASK1, p.ether(build(NEAR_WIRE, 64)))
+        assert frame == Caught(p.ether(build(NEAR, 63)), None, 0)
+        assert _counted(live) == (BY_BOTH if xdp == "native" else BY_TC)
+
+
+@each_xdp
 def test_an_error_is_translated_wherever_it_is_delivered(live: Live, xdp: str) -> None:
     with live.attached(xdp):
         build, after = p.error(_quoted(FAR_WIRE)), p.error(_quoted(FAR))
