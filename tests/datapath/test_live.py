@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +87,20 @@ def test_a_packet_socket_on_the_uplink_changes_nothing(live: Live, xdp: str) -> 
         _counted(live)
         build = p.tcp(MARKER)
         frame = _pass(live, FABRIC, TASK1, p.ether(build(NEAR_WIRE, 64)))
+        assert frame == Caught(p.ether(build(NEAR, 63)), None, 0)
+        assert _counted(live) == (BY_BOTH if xdp == "native" else BY_TC)
+
+
+@pytest.mark.parametrize("xdp", ["off", "native", "foreign"])
+@pytest.mark.parametrize("watched", [False, True], ids=["", "watched"])
+@pytest.mark.parametrize("tags", TAGS.values(), ids=TAGS.keys())
+def test_a_tag_beside_the_frame_is_gone_as_well(
+    live: Live, xdp: str, tags: tuple[int, ...], watched: bool
+) -> None:
+    with live.attached(xdp), live.tagging(), live.watched() if watched else nullcontext():
+        _counted(live)
+        build = p.tcp(MARKER)
+        frame = _pass(live, FABRIC, TASK1, p.ether(build(NEAR_WIRE, 64), tags=tags))
         assert frame == Caught(p.ether(build(NEAR, 63)), None, 0)
         assert _counted(live) == (BY_BOTH if xdp == "native" else BY_TC)
 

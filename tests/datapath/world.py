@@ -149,6 +149,7 @@ class World:
             *self.programs.values(),
             *self.maps.values(),
             self.foreign,
+            self.push,
             self.shim,
             self._targets,
         ):
@@ -190,6 +191,7 @@ class World:
             shim.load()
             self.shim = shim.programs["shim"].open()
             self.foreign = shim.programs["foreign"].open()
+            self.push = shim.programs["push"].open()
             self._targets = shim.maps["shim_targets"].open()
         for hook, item in self.programs.items():
             if hook is not Hook.XDP:
