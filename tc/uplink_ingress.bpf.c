@@ -45,6 +45,13 @@ static __always_inline int uplink_ingress(hook_ctx *ctx)
 		reason = ilax_parse(ctx, &pkt);
 	if (reason < 0)
 		reason = ilax_ingress(ctx, &pkt, &action);
+	/*
+	 * Behind us the stack peels any number of tags of VLAN 0 and routes what
+	 * it finds, past the limit of a task. A frame that XDP has left for this
+	 * comes here with one tag less inside.
+	 */
+	else if (reason == ILAX_PASS_MANY_TAGS && hook_for_us(ctx))
+		reason = ILAX_DROP_MALFORMED;
 	return ilax_exit(ctx, &pkt, ILAX_HOOK_UPLINK_INGRESS, reason, action);
 }
 

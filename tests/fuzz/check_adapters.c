@@ -9,6 +9,9 @@ static bool same_reason(const struct outcome *xdp, const struct outcome *tc)
 {
 	if (xdp->reason == tc->reason)
 		return true;
+	/* Nobody peels tags behind tc. */
+	if (xdp->reason == ILAX_PASS_MANY_TAGS)
+		return tc->reason == ILAX_DROP_MALFORMED;
 	/* tc delivers what XDP has a device or a later hook for, or should have. */
 	return tc->reason == ILAX_SEND_PEER &&
 	       (xdp->reason == ILAX_SEND_META || xdp->reason == ILAX_SEND_XDP ||
