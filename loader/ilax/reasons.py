@@ -102,6 +102,10 @@ MEANINGS: dict[str, Meaning] = {
         "over the limit of its cgroup",
         "`ilax limit list` says whose; raise it, or look for the sender",
     ),
+    "drop_no_local_route": Meaning(
+        "for a task of this host, but the host's own route leads out of the uplink",
+        "`ilax check` names what is missing",
+    ),
     "drop_user": Meaning(
         "a stage of a third party refused it", "see the documentation of that stage"
     ),

@@ -206,7 +206,7 @@ class _Run:
         if mapping.action != ACTION_LOCAL:
             return self.end("DROP_BAD_ACTION")
         if routed:
-            return self.end("PASS_HOST")
+            return self.end("DROP_NO_LOCAL_ROUTE")
         endpoint = self.tables.endpoints.get(mapping.wire)
         if endpoint is None:
             return self.end("DROP_UNKNOWN_IDENTIFIER")
