@@ -106,7 +106,7 @@ static __always_inline void hook_wire(hook_ctx *ctx,
 				      const struct ilax_packet *pkt,
 				      struct ilax_charge *charge)
 {
-	skb_wire(ctx, pkt, 0, charge);
+	skb_wire(ctx, pkt, 0, pkt->l3_off + IPV6_HEADER_BYTES, charge);
 }
 
 /* The first tag may be outside of the frame: the helper pops that one first. */
