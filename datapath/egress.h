@@ -84,9 +84,9 @@ static __always_inline int ilax_send(hook_ctx *ctx, struct ilax_packet *pkt,
 	case ILAX_ACTION_FORWARD:
 		return ilax_send_forward(ctx, pkt, &wire, routed, action);
 	case ILAX_ACTION_LOCAL:
-		/* The stack delivers what it has routed; nothing to rewrite. */
+		/* The next hop does not exist, and nothing leads in from here. */
 		if (routed)
-			return ILAX_PASS_HOST;
+			return ILAX_DROP_NO_LOCAL_ROUTE;
 		return ilax_send_local(ctx, pkt, &wire, action);
 	default:
 		return ILAX_DROP_BAD_ACTION;

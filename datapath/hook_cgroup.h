@@ -14,11 +14,21 @@
 #define HOOK_DROP 0
 #define HOOK_DELIVERS_LATER 0
 
+/* An IPv4 header tells its length itself, in words. */
+static __always_inline __u32 ip_bytes(hook_ctx *ctx)
+{
+	__u8 first;
+
+	if (ctx->protocol == bpf_htons(ETH_P_IPV6))
+		return IPV6_HEADER_BYTES;
+	return hook_load(ctx, 0, &first, sizeof(first)) ? 0 : (first & 15) * 4;
+}
+
 static __always_inline void hook_wire(hook_ctx *ctx,
 				      const struct ilax_packet *pkt,
 				      struct ilax_charge *charge)
 {
-	skb_wire(ctx, pkt, ETH_HLEN, charge);
+	skb_wire(ctx, pkt, ETH_HLEN, ctx->gso_size ? ip_bytes(ctx) : 0, charge);
 }
 
 /* The one change that the kernel allows here, and does itself. */

@@ -44,13 +44,14 @@ static __always_inline long hook_load(hook_ctx *ctx, __u32 off, void *buf,
 /*
  * A super-packet was, or will be, that many frames, each with headers of its own.
  * Behind extension headers it is TCP all the same: nothing else is merged there.
- * `outside` are bytes of headers that the hook does not see.
+ * `outside` are bytes of headers that the hook does not see, `l4_off` those of the
+ * headers in front of TCP or UDP that it does.
  */
 static __always_inline void skb_wire(hook_ctx *ctx,
 				     const struct ilax_packet *pkt,
-				     __u32 outside, struct ilax_charge *charge)
+				     __u32 outside, __u32 l4_off,
+				     struct ilax_charge *charge)
 {
-	__u32 l4_off = pkt->l3_off + IPV6_HEADER_BYTES;
 	__u32 transport;
 	__u8 doff = 0; /* upper half: the TCP header's length in words */
 

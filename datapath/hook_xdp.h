@@ -14,6 +14,7 @@ typedef struct xdp_md hook_ctx;
 #define HOOK_PASS XDP_PASS
 #define HOOK_DROP XDP_DROP
 #define HOOK_DELIVERS_LATER 1
+#define HOOK_WRITES_IN_PLACE 1
 
 static __always_inline void *hook_data(hook_ctx *ctx)
 {
@@ -57,7 +58,7 @@ static __always_inline bool hook_starts_at_l3(hook_ctx *ctx)
 	return false;
 }
 
-/* A tag that the device stripped is invisible here, and gone on redirect. */
+/* A tag that the device stripped is invisible here. Redirects lose it; tc removes it. */
 static __always_inline bool hook_tagged(hook_ctx *ctx)
 {
 	return false;
@@ -73,12 +74,6 @@ static __always_inline long hook_store(hook_ctx *ctx, __u32 off, void *buf,
 				       __u32 len)
 {
 	return bpf_xdp_store_bytes(ctx, off, buf, len);
-}
-
-/* Drivers do not keep a sum over the frame across XDP. */
-static __always_inline void hook_sum_changed(hook_ctx *ctx, __u16 old,
-					     __u16 new)
-{
 }
 
 static __always_inline bool hook_fits(hook_ctx *ctx,

@@ -8,6 +8,8 @@
 #include "hook.h"
 #include "types.h"
 
+#define IPV6_NEXTHDR_OFF 6
+
 /* The IPv6 header that parse() has seen, but a helper may have moved. */
 static __always_inline struct ipv6hdr *rewrite_at(hook_ctx *ctx,
 						  const struct ilax_packet *pkt)
@@ -26,31 +28,62 @@ static __always_inline struct ipv6hdr *rewrite_at(hook_ctx *ctx,
 }
 
 /*
- * One 16-byte store, and the hop limit where we act as a router. Returns
+ * Next header and hop limit make one word of the sum. They are read and written as
+ * one: a word read back over a byte just written stalls the CPU for longer than all
+ * the rest takes.
+ */
+static __always_inline void rewrite_in_place(struct ipv6hdr *ip6,
+					     const struct ilax_addr *dst,
+					     bool hop)
+{
+	__u16 *word = (__u16 *)&ip6->nexthdr;
+
+	addr_store(&ip6->daddr, dst);
+	if (hop)
+		*word = bpf_htons(bpf_ntohs(*word) - 1);
+}
+
+/* One store from the next header to the end: a second one costs more than it saves. */
+static __always_inline long rewrite_by_store(hook_ctx *ctx,
+					     const struct ilax_packet *pkt,
+					     const struct ilax_addr *dst,
+					     bool hop)
+{
+	struct {
+		__u8 unused[IPV6_NEXTHDR_OFF];
+		__u8 nexthdr;
+		__u8 hop_limit;
+		struct ilax_addr src;
+		struct ilax_addr dst;
+	} header = {
+		.nexthdr = pkt->nexthdr,
+		.hop_limit = pkt->hop_limit - hop,
+		.src = pkt->src,
+		.dst = *dst,
+	};
+
+	return hook_store(ctx, pkt->l3_off + IPV6_NEXTHDR_OFF, &header.nexthdr,
+			  IPV6_HEADER_BYTES - IPV6_NEXTHDR_OFF);
+}
+
+/*
+ * The destination, and the hop limit where we act as a router. Returns
  * ILAX_CONTINUE or ILAX_DROP_REWRITE.
  */
 static __always_inline int ilax_rewrite(hook_ctx *ctx,
 					const struct ilax_packet *pkt,
 					const struct ilax_addr *dst, bool hop)
 {
-	struct ipv6hdr *ip6 = rewrite_at(ctx, pkt);
-	__u16 *word, old, new;
+	struct ipv6hdr *ip6;
 
+	if (!HOOK_WRITES_IN_PLACE)
+		return rewrite_by_store(ctx, pkt, dst, hop) ?
+			       ILAX_DROP_REWRITE :
+			       ILAX_CONTINUE;
+	ip6 = rewrite_at(ctx, pkt);
 	if (!ip6)
 		return ILAX_DROP_REWRITE;
-	addr_store(&ip6->daddr, dst);
-	if (hop) {
-		/*
-		 * Next header and hop limit make one word of the sum. They are
-		 * read and written as one: a word read back over a byte just
-		 * written stalls the CPU for longer than all the rest takes.
-		 */
-		word = (__u16 *)&ip6->nexthdr;
-		old = *word;
-		new = bpf_htons(bpf_ntohs(old) - 1);
-		*word = new;
-		hook_sum_changed(ctx, old, new);
-	}
+	rewrite_in_place(ip6, dst, hop);
 	return ILAX_CONTINUE;
 }
 
@@ -59,15 +92,15 @@ static __always_inline void ilax_set_ce(hook_ctx *ctx,
 					const struct ilax_packet *pkt)
 {
 	struct ipv6hdr *ip6 = rewrite_at(ctx, pkt);
-	__u16 *word, old, new;
+	__u16 word;
 
 	if (!ip6)
 		return;
-	word = (__u16 *)ip6;
-	old = *word;
-	new = old | bpf_htons(ECN_CE << ECN_SHIFT);
-	*word = new;
-	hook_sum_changed(ctx, old, new);
+	word = *(__u16 *)ip6 | bpf_htons(ECN_CE << ECN_SHIFT);
+	if (HOOK_WRITES_IN_PLACE)
+		*(__u16 *)ip6 = word;
+	else
+		hook_store(ctx, pkt->l3_off, &word, sizeof(word));
 }
 
 #endif /* ILAX_REWRITE_H */

@@ -279,9 +279,12 @@ enum ilax_reason {
 	ILAX_DROP_ROW_CHANGED = 70,	   /* row recycled while in use */
 	ILAX_DROP_ICMP_INNER = 71,	   /* error about an old mapping */
 	ILAX_DROP_NO_DEVICE = 72,	   /* XDP delivery without a device */
-	ILAX_DROP_MALFORMED = 73,	   /* broken IPv6 header of a task */
+	ILAX_DROP_MALFORMED = 73,	   /* broken IPv6 header of a task; too
+					    * many tags for a check
+					    */
 	ILAX_DROP_REWRITE = 74,		   /* the kernel refused the rewrite */
 	ILAX_DROP_LIMIT = 75,		   /* over the limit of its cgroup */
+	ILAX_DROP_NO_LOCAL_ROUTE = 76,	   /* for a task here, routed out */
 
 	/* 112..127 are for stages of third parties and never given out here. */
 	ILAX_DROP_USER = 112,

@@ -16,6 +16,7 @@ static __always_inline int take_handover(hook_ctx *ctx, int *action)
 {
 	struct ilax_handover_tagged *meta = (void *)(long)ctx->data_meta;
 	void *end = hook_data(ctx);
+	__u32 ifindex;
 
 	if ((void *)&meta->mark > end)
 		return ILAX_CONTINUE;
@@ -23,9 +24,13 @@ static __always_inline int take_handover(hook_ctx *ctx, int *action)
 		hook_tag(ctx, meta->mark, meta->prio);
 	else if (meta->magic != ILAX_ABI_MAGIC)
 		return ILAX_CONTINUE;
-	if (!meta->ifindex)
+	ifindex = meta->ifindex;
+	if (!ifindex)
 		return ILAX_PASS_HANDOVER;
-	*action = bpf_redirect_peer(meta->ifindex, 0);
+	/* XDP took the tags out of the frame, and could not see this one. */
+	if (hook_tagged(ctx) && bpf_skb_vlan_pop(ctx))
+		return ILAX_DROP_REWRITE;
+	*action = bpf_redirect_peer(ifindex, 0);
 	return ILAX_SEND_HANDOVER;
 }
 
@@ -40,6 +45,13 @@ static __always_inline int uplink_ingress(hook_ctx *ctx)
 		reason = ilax_parse(ctx, &pkt);
 	if (reason < 0)
 		reason = ilax_ingress(ctx, &pkt, &action);
+	/*
+	 * Behind us the stack peels any number of tags of VLAN 0 and routes what
+	 * it finds, past the limit of a task. A frame that XDP has left for this
+	 * comes here with one tag less inside.
+	 */
+	else if (reason == ILAX_PASS_MANY_TAGS && hook_for_us(ctx))
+		reason = ILAX_DROP_MALFORMED;
 	return ilax_exit(ctx, &pkt, ILAX_HOOK_UPLINK_INGRESS, reason, action);
 }
 

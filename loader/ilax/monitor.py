@@ -168,7 +168,6 @@ class Watch:
         self._reader = events.reader(instance, self._waiting.append)
         self._before = _read(instance)
         self.started = time.monotonic_ns()
-        self._epoch = time.time_ns() - self.started
 
     def poll(self, timeout_ms: int) -> Iterator[Drop]:
         """Wanted samples that are there, waiting up to `timeout_ms` for the first."""
@@ -205,7 +204,8 @@ class Watch:
         at_cgroup = event.hook == "cgroup"
         link = Link.RAW if at_cgroup else guess_link(event.data, event.length)
         return Drop(
-            time=event.time + self._epoch,
+            # By the clock as it is now: it may have been set since we began.
+            time=event.time + time.time_ns() - time.monotonic_ns(),
             event=event,
             device=f"if{event.ifindex}" if at_cgroup else self._device(event.ifindex),
             endpoint=self._endpoint(event.slot),

@@ -53,7 +53,8 @@ MEANINGS: dict[str, Meaning] = {
     "pass_malformed": Meaning("broken IPv6 header, left to the stack", "look for the sender"),
     "pass_other_host": Meaning("frame for another station", "promiscuous mode?"),
     "pass_many_tags": Meaning(
-        "more than two VLAN tags, or a cut one", "nothing; from a container it is `drop_malformed`"
+        "more than two VLAN tags, or a cut one; behind XDP tc looks again",
+        "nothing; at tc and from a container it is `drop_malformed`",
     ),
     "pass_handover": Meaning(
         "an earlier hook has done its part: XDP rewrote it for the host's stack, or its limit was "
@@ -94,12 +95,16 @@ MEANINGS: dict[str, Meaning] = {
     ),
     "drop_malformed": Meaning(
         "a container's broken IPv6 header, or more VLAN tags than are looked behind",
-        "look at the task",
+        "look at the task; at the uplink, at the sender",
     ),
     "drop_rewrite": Meaning("the kernel refused a rewrite", "report it"),
     "drop_limit": Meaning(
         "over the limit of its cgroup",
         "`ilax limit list` says whose; raise it, or look for the sender",
+    ),
+    "drop_no_local_route": Meaning(
+        "for a task of this host, but the host's own route leads out of the uplink",
+        "`ilax check` names what is missing",
     ),
     "drop_user": Meaning(
         "a stage of a third party refused it", "see the documentation of that stage"

@@ -206,6 +206,22 @@ class Live:
             yield
 
     @contextmanager
+    def tagging(self) -> Iterator[None]:
+        """The fabric sends all frames with a VLAN tag beside them."""
+        wire = self.wires[FABRIC]
+        with _inside(wire.namespace):
+            link = Link.tcx(self.world.push, socket.if_nametoindex(wire.device), TCX_EGRESS)
+        with link:
+            yield
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Somebody looks at the uplink, so that each frame there has two owners."""
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as watcher:
+            watcher.bind((f"d{FABRIC}", ETH_P_ALL))
+            yield
+
+    @contextmanager
     def sized(self, mtu: int, gso_max_size: int = 0) -> Iterator[None]:
         """Another MTU, and longer super-packets, on all devices for a while."""
         try:

@@ -210,7 +210,7 @@ def out_of_the_uplink() -> list[Row]:
         rows += leaves(f"the stack has counted the hop already: {hop} stays", host, FAR,
                        "SEND_FORWARD", FAR_WIRE, hop=hop)  # fmt: skip
     for what, dst, reason in (
-        ("a task of this host: the stack delivers", NEAR, "PASS_HOST"),
+        ("a task of this host: nothing leads back in", NEAR, "DROP_NO_LOCAL_ROUTE"),
         ("a SIR address without a row", CBIT.name(plan.UNKNOWN), "DROP_NO_MAPPING"),
         ("a zeroed mapping", CBIT.name(plan.NO_ACTION), "DROP_BAD_ACTION"),
         ("a mapping of another age", CBIT.name(plan.BAD_ACTION), "DROP_BAD_ACTION"),

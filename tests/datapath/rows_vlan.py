@@ -57,14 +57,21 @@ def in_the_frame() -> list[Row]:
 def limits() -> list[Row]:
     data = p.tcp()(CBIT.here(plan.STACK_TASK), 64)
     one = DOT1Q << 16 | 5
-    rows = passes("three tags are one too many", p.ether(data, tags=(one,) * 3), "PASS_MANY_TAGS")
+    three = p.ether(data, tags=(one,) * 3)
+    rows = passes("three tags are one too many", three, "PASS_MANY_TAGS", (Hook.XDP,))
+    rows += passes("three tags are one too many", three, "DROP_MALFORMED", TC_ONLY)
+    rows += passes("three tags for another station", b"\2" + b"\x77" * 5 + three[6:],
+                   "PASS_MANY_TAGS", TC_ONLY)  # fmt: skip
+    hidden = p.ether(p.tcp()(CBIT.name(plan.OVER_TASK), 64), tags=(DOT1Q << 16,) * 3)
+    rows += passes("no way around a limit: three tags of VLAN 0", hidden, "DROP_MALFORMED", TC_ONLY)
     # To Linux this type is no tag, so neither may XDP take it for one.
     for tags in ((OLD_QINQ << 16 | 5,), (OLD_QINQ << 16 | 5, one), (one, OLD_QINQ << 16 | 5)):
         what = " then ".join(f"{tag >> 16:04x}" for tag in tags)
         rows += passes(f"a tag that Linux does not know ({what})", p.ether(data, tags=tags),
                        "PASS_NOT_IPV6")  # fmt: skip
     tagged = p.ether(data, tags=(one,))
-    rows += passes("a tag without what follows", tagged[:17], "PASS_MANY_TAGS")
+    rows += passes("a tag without what follows", tagged[:17], "PASS_MANY_TAGS", (Hook.XDP,))
+    rows += passes("a tag without what follows", tagged[:17], "DROP_MALFORMED", TC_ONLY)
     rows += passes("half an IPv6 header behind a tag", tagged[:40], "PASS_MALFORMED")
     return rows
 

@@ -60,7 +60,7 @@ CHOSEN = {
     ),
     Hook.UPLINK_OUT: (
         "TCP to another host", "to a SIR address without a row", "to a foreign address",
-        "to a wire address, rewritten before", "to a task of this host: the stack delivers",
+        "to a wire address, rewritten before", "to a task of this host: nothing leads back in",
     ),
 }  # fmt: skip
 

@@ -40,4 +40,12 @@ int foreign(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
+/* A sender whose device puts the tag in: it stays beside the frame up to the receiver. */
+SEC("tc")
+int push(struct __sk_buff *ctx)
+{
+	bpf_skb_vlan_push(ctx, bpf_htons(0x8100), 5);
+	return -1;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

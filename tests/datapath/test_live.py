@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,31 @@ def test_xdp_delivery(live: Live, xdp: str, tags: tuple[int, ...]) -> None:
             assert _counted(live) == [(Hook.XDP, "SEND_XDP")]
         else:
             assert _counted(live) == BY_TC
+
+
+@each_xdp
+def test_a_packet_socket_on_the_uplink_changes_nothing(live: Live, xdp: str) -> None:
+    """The kernel copies frames of two owners before a program that writes to them."""
+    with live.attached(xdp), live.watched():
+        _counted(live)
+        build = p.tcp(MARKER)
+        frame = _pass(live, FABRIC, TASK1, p.ether(build(NEAR_WIRE, 64)))
+        assert frame == Caught(p.ether(build(NEAR, 63)), None, 0)
+        assert _counted(live) == (BY_BOTH if xdp == "native" else BY_TC)
+
+
+@pytest.mark.parametrize("xdp", ["off", "native", "foreign"])
+@pytest.mark.parametrize("watched", [False, True], ids=["", "watched"])
+@pytest.mark.parametrize("tags", TAGS.values(), ids=TAGS.keys())
+def test_a_tag_beside_the_frame_is_gone_as_well(
+    live: Live, xdp: str, tags: tuple[int, ...], watched: bool
+) -> None:
+    with live.attached(xdp), live.tagging(), live.watched() if watched else nullcontext():
+        _counted(live)
+        build = p.tcp(MARKER)
+        frame = _pass(live, FABRIC, TASK1, p.ether(build(NEAR_WIRE, 64), tags=tags))
+        assert frame == Caught(p.ether(build(NEAR, 63)), None, 0)
+        assert _counted(live) == (BY_BOTH if xdp == "native" else BY_TC)
 
 
 @each_xdp

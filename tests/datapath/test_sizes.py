@@ -19,7 +19,9 @@ SENT = {
     Hook.UPLINK_OUT: "SEND_FORWARD",
     Hook.CONTAINER: "SEND_FORWARD",
 }
-CUT_TAG = dict.fromkeys(Hook, "PASS_MANY_TAGS") | {Hook.CONTAINER: "DROP_MALFORMED"}
+CUT_TAG = dict.fromkeys(Hook, "DROP_MALFORMED") | dict.fromkeys(
+    (Hook.XDP, Hook.UPLINK_OUT), "PASS_MANY_TAGS"
+)
 BROKEN = dict.fromkeys(Hook, "PASS_MALFORMED") | {Hook.CONTAINER: "DROP_MALFORMED"}
 
 

@@ -149,6 +149,7 @@ class World:
             *self.programs.values(),
             *self.maps.values(),
             self.foreign,
+            self.push,
             self.shim,
             self._targets,
         ):
@@ -190,6 +191,7 @@ class World:
             shim.load()
             self.shim = shim.programs["shim"].open()
             self.foreign = shim.programs["foreign"].open()
+            self.push = shim.programs["push"].open()
             self._targets = shim.maps["shim_targets"].open()
         for hook, item in self.programs.items():
             if hook is not Hook.XDP:
@@ -248,7 +250,7 @@ class World:
             program = self.shim
             cb = (int(hook), len(data), packet.tag)
             data = data.ljust(TC_SHORTEST, b"\0")
-        run = program.test_run(data, ctx=_skb(packet.ifindex, cb, packet.gso_size))
+        run = program.test_run(data, ctx=skb_context(packet.ifindex, cb, packet.gso_size))
         tag = (struct.unpack_from("<I", run.ctx, at)[0] for at in (_SKB_MARK, _SKB_PRIORITY))
         return run.retval, run.data, b"", (next(tag), next(tag))
 
@@ -274,7 +276,7 @@ class World:
     def flood(self, hook: Hook, data: bytes, repeat: int) -> int:
         """The same frame many times, without looking; the last return value."""
         self._numbers = None
-        ctx = None if hook is Hook.XDP else _skb(plan.UPLINK, (), 0)
+        ctx = None if hook is Hook.XDP else skb_context(plan.UPLINK, (), 0)
         return self.programs[hook].test_run(data, repeat=repeat, ctx=ctx).retval
 
     def drain(self) -> list[np.void]:
@@ -294,7 +296,7 @@ def _text(raw: bytes) -> str:
     return ":".join(f"{byte:02x}" for byte in raw)
 
 
-def _skb(ifindex: int, cb: tuple[int, ...], gso_size: int) -> bytes:
+def skb_context(ifindex: int, cb: tuple[int, ...], gso_size: int) -> bytes:
     """struct __sk_buff; the kernel takes these fields only."""
     context = bytearray(192)
     struct.pack_into("<I", context, 40, ifindex)

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
 from lab import operator
+from lab.capture import Capture
 from lab.cgroups import Cgroups, own_cgroups, udp_socket
 from lab.cleanup import PREFIX
 from lab.limits import Meter, received, send
 from lab.netns import Namespace
-from lab.topology import Container, Lab, Plan
+from lab.topology import UPLINK, Container, Lab, Plan
 from lab.wait import until
 
 PORT = 4712
@@ -25,14 +27,19 @@ _SO_MARK = 36
 
 @pytest.fixture(
     scope="module",
-    params=[("native", "stack"), ("native", "xdp"), ("off", "stack")],
-    ids=["xdp then tc", "xdp alone", "tc alone"],
+    params=[
+        ("native", "stack", "auto"),
+        ("native", "stack", "clsact"),
+        ("native", "xdp", "auto"),
+        ("off", "stack", "auto"),
+    ],
+    ids=["xdp then tc", "xdp then clsact", "xdp alone", "tc alone"],
 )
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    xdp, delivery = request.param
-    tag = f"{PREFIX}way{xdp[:2]}{delivery[:2]}"
+    xdp, delivery, tc = request.param
+    tag = f"{PREFIX}way{xdp[:2]}{delivery[:2]}{tc[:2]}"
     with Lab.make(tag, Plan(hosts=2, containers=2)) as made:
-        operator.bring_up(made, operator.Options(xdp=xdp, delivery=delivery))
+        operator.bring_up(made, operator.Options(xdp=xdp, delivery=delivery, tc=tc))
         for host in made.hosts:
             # XDP redirect loses the note that a checksum is still to be filled in.
             made.router.run("ethtool", "-K", host.router_port, "tx", "off")
@@ -55,6 +62,13 @@ def own(lab: Lab) -> Iterator[Cgroups]:
                 ilax("limit", "del", path)
 
 
+@pytest.fixture(params=[False, True], ids=["", "watched"])
+def watched(request: pytest.FixtureRequest, lab: Lab) -> Iterator[None]:
+    """Also with a packet socket on the uplink, so that its packets have two owners."""
+    with Capture(lab.hosts[0].ns, UPLINK) if request.param else nullcontext():
+        yield
+
+
 def limited(lab: Lab) -> Container:
     return lab.hosts[0].containers[0]
 
@@ -66,6 +80,7 @@ def senders(lab: Lab) -> dict[str, Namespace]:
     }
 
 
+@pytest.mark.usefixtures("watched")
 @pytest.mark.parametrize("origin", ["another host", "the same host"])
 def test_charged_once_at_each_level(lab: Lab, own: Cgroups, origin: str) -> None:
     meter, container = Meter(lab.hosts[0], own), limited(lab)
@@ -79,6 +94,7 @@ def test_charged_once_at_each_level(lab: Lab, own: Cgroups, origin: str) -> None
         assert found.passed_bytes == COUNT * (262 + 24)
 
 
+@pytest.mark.usefixtures("watched")
 @pytest.mark.parametrize("origin", ["another host", "the same host"])
 def test_what_the_stack_answers_is_charged_once(lab: Lab, own: Cgroups, origin: str) -> None:
     """Packets whose hops are used up; the answers are the sender's."""

@@ -21,15 +21,6 @@ NOT_FOUND, CONFLICT, GUARD, SELF_TEST = 3, 4, 10, 11
 AT_ONCE = ("upgrade", "--soak", "0")
 
 
-def pinned(ilax: Ilax, folder: str = "programs") -> dict[str, int]:
-    """Numbers of a set of programs, by name."""
-    found = {}
-    for pin in (ilax.pins / "v1" / folder).glob("*"):
-        with Program.open_pinned(pin) as program:
-            found[pin.name] = program.id
-    return found
-
-
 def running(host: Host) -> dict[str, int]:
     """Numbers of the programs in the links, by link; of filters of clsact by device."""
     found = {}
@@ -56,30 +47,30 @@ def test_there_and_back_again(bare: Lab, options: Options) -> None:
     assert refused.returncode == NOT_FOUND
     assert "no previous set" in refused.stderr
 
-    first, state = pinned(ilax), network_state(host.ns)
+    first, state = ilax.programs(), network_state(host.ns)
     answer = ilax.json(*AT_ONCE)
-    second = pinned(ilax)
+    second = ilax.programs()
     assert answer["hooks"] == len(running(host)) == (5 if options.xdp == "native" else 4)
     assert answer["tests"] >= 30
     assert not answer["rolled_back"]
     assert set(running(host).values()) <= set(second.values())
     assert not set(first.values()) & set(second.values())
-    assert pinned(ilax, "previous") == first
+    assert ilax.programs("previous") == first
     # Containers that come and go meanwhile are of no concern to it.
     ilax("endpoint", "del", task.address)
     ilax(*operator.add_arguments(task, options))
 
     for now, other in ((first, second), (second, first)):
         ilax("rollback")
-        assert (pinned(ilax), pinned(ilax, "previous")) == (now, other)
+        assert (ilax.programs(), ilax.programs("previous")) == (now, other)
         assert set(running(host).values()) <= set(now.values())
         probes.must_ping(task.ns, peer.address)
         probes.must_ping(peer.ns, task.address)
     # `up` keeps the set before it as well.
     ilax(*operator.up_arguments(bare, host, options))
-    assert pinned(ilax, "previous") == second
+    assert ilax.programs("previous") == second
     ilax("rollback")
-    assert pinned(ilax) == second
+    assert ilax.programs() == second
     assert _stable(network_state(host.ns)) == _stable(state)
     traces = Traces.of_pins(ilax.pins)
     ilax("down")
@@ -96,7 +87,7 @@ def test_a_tripped_guard_brings_the_old_set_back(pair: Lab, tmp_path: Path) -> N
     host, task, peer = pair.hosts[0], pair.containers[0], pair.containers[2]
     ilax = host.ilax
     ilax(*AT_ONCE)
-    before = pinned(ilax), pinned(ilax, "previous"), running(host)
+    before = ilax.programs(), ilax.programs("previous"), running(host)
     with (
         NumberedStream(task.ns, peer.ns, peer.address, rate=500, port=7001) as victim,
         NumberedStream(peer.ns, task.ns, task.address, rate=500, port=7002) as other,
@@ -120,7 +111,7 @@ def test_a_tripped_guard_brings_the_old_set_back(pair: Lab, tmp_path: Path) -> N
             assert answer["soaked"] < 60
             for text in (answer["trip"]["subject"], "before", "after", "rolling back"):
                 assert text in done.stderr
-            assert (pinned(ilax), pinned(ilax, "previous"), running(host)) == before
+            assert (ilax.programs(), ilax.programs("previous"), running(host)) == before
         end = victim.received
         until(lambda: victim.received > end + 50, "traffic of the victim afterwards")
     # Only what the bad programs were made to drop is missing.
@@ -131,13 +122,13 @@ def test_a_tripped_guard_brings_the_old_set_back(pair: Lab, tmp_path: Path) -> N
 def test_a_failed_self_test_and_a_quiet_soak(pair: Lab, tmp_path: Path) -> None:
     idle = objects.build_container(tmp_path / "idle", objects.DOES_NOTHING)
     host = pair.hosts[0]
-    before = pinned(host.ilax), pinned(host.ilax, "previous"), running(host)
+    before = host.ilax.programs(), host.ilax.programs("previous"), running(host)
     counted = host.ilax.counters()
     for command in (("upgrade", "--soak", "0"), ("selftest",)):
         done = host.ilax.try_(*command, "--objects", idle)
         assert done.returncode == SELF_TEST
         assert "container: TCP to another host" in done.stdout + done.stderr
-    assert (pinned(host.ilax), pinned(host.ilax, "previous"), running(host)) == before
+    assert (host.ilax.programs(), host.ilax.programs("previous"), running(host)) == before
     changed = {
         name for name, n in host.ilax.counters().items() if n != counted.get(name)
     }  # neighbour discovery goes on

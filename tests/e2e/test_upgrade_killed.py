@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import sys
 
-from e2e.test_upgrade import AT_ONCE, pinned, running
+from e2e.test_upgrade import AT_ONCE, running
 from lab import operator
 from lab.faults import Step, kill_at, steps
 from lab.ilax import environment
@@ -34,7 +34,7 @@ def of_the_switch(found: list[Step], instance: str) -> list[Step]:
 
 
 def whole(host: Host, folder: str = "programs") -> set[int]:
-    numbers = set(pinned(host.ilax, folder).values())
+    numbers = set(host.ilax.programs(folder).values())
     assert len(numbers) == 5
     return numbers
 

@@ -52,31 +52,7 @@ def send(source: Namespace, target: str, count: int, size: int = 10, port: int =
             sender.sendto(b"x" * size, (target, port))
 
 
-def command(host: Host, *arguments: str) -> list[str]:
-    return [
-        *(*host.ns.prefix(), sys.executable, "-m", "ilax", "--instance", host.ilax.instance),
-        *arguments,
-    ]
-
-
 # --- monitor ----------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def monitoring(host: Host, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A monitor that has begun to read."""
-    argv = command(host, "--json", "monitor", *arguments)
-    process = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment()}
-    )
-    assert process.stdout is not None
-    try:
-        assert json.loads(process.stdout.readline())["kind"] == "start"
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 def output(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
@@ -101,7 +77,7 @@ def test_a_drop_is_shown_with_its_endpoint_and_its_packet(
 ) -> None:
     sender, file = host.containers[0], tmp_path / "drops.pcap"
     arguments = ("--reason", "drop_no_mapping", "--count", "3", "--pcap", str(file))
-    with monitoring(host, *arguments) as process:
+    with host.ilax.monitoring(*arguments) as process:
         keep_sending(sender.ns, NOWHERE, process, size=500)
         *drops, summary = output(process)
     assert process.returncode == 0
@@ -133,7 +109,7 @@ def test_filters_know_both_forms_of_an_address(lab: Lab, host: Host, tmp_path: P
     unknown = json.loads(wire)["wire"]
     file = tmp_path / "drops.pcap"
     arguments = ("--dst", NOWHERE, "--hook", "xdp_ingress", "--proto", "udp", "--count", "2")
-    with monitoring(host, *arguments, "--pcap", str(file), "--sir") as process:
+    with host.ilax.monitoring(*arguments, "--pcap", str(file), "--sir") as process:
         send(host.containers[0].ns, NOWHERE, 5)
         keep_sending(lab.router, unknown, process)
         *drops, _ = output(process)
@@ -147,7 +123,7 @@ def test_filters_know_both_forms_of_an_address(lab: Lab, host: Host, tmp_path: P
 
 def test_the_summary_counts_what_samples_leave_out(lab: Lab, host: Host) -> None:
     before = host.ilax.count("drop_no_mapping")
-    with monitoring(host, "--duration", "1.5", "--no-marks") as process:
+    with host.ilax.monitoring("--duration", "1.5", "--no-marks") as process:
         start = host.ilax.count("drop_no_mapping")
         send(host.containers[0].ns, NOWHERE, 2000)
         *drops, summary = output(process)
@@ -159,7 +135,7 @@ def test_the_summary_counts_what_samples_leave_out(lab: Lab, host: Host) -> None
 
 
 def test_one_sample_goes_to_one_reader(lab: Lab, host: Host) -> None:
-    with monitoring(host):
+    with host.ilax.monitoring():
         refused = host.ilax.try_("monitor", "--count", "1")
         assert refused.returncode == 4
         assert "another `ilax monitor`" in refused.stderr
@@ -199,9 +175,9 @@ def test_the_end_of_an_instance_ends_who_watches_it() -> None:
     ):
         operator.bring_up(made)
         (host,) = made.hosts
-        terminal = Terminal(command(host, "top"))
+        terminal = Terminal(host.ilax.command("top"))
         stack.callback(terminal.close)
-        process = stack.enter_context(monitoring(host))
+        process = stack.enter_context(host.ilax.monitoring())
         plain = stack.enter_context(
             host.ns.running(
                 *(sys.executable, "-m", "ilax", "--instance", host.ilax.instance),
@@ -297,7 +273,7 @@ def test_top_on_a_terminal(lab: Lab, host: Host, limited: tuple[Container, Cgrou
     reverse = "\x1b[7m"  # the key of the order in force
     with contextlib.ExitStack() as stack:
         stack.enter_context(flooding(source, target.address))
-        terminal = Terminal(command(host, "top", "--interval", "0.2"))
+        terminal = Terminal(host.ilax.command("top", "--interval", "0.2"))
         stack.callback(terminal.close)
         rest = "(?:(?!ENDPOINT).)*"  # of one picture
         busy, idle = map(re.escape, (target.address, host.containers[0].address))

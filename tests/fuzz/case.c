@@ -198,7 +198,6 @@ void case_run_handed_over(const struct kase *kase, const struct outcome *xdp,
 	struct kase later = *kase;
 
 	later.head.hook = CASE_UPLINK_IN;
-	later.head.tag = 0;
 	surround(&later, out);
 	tables_edit(kase->edits, kase->head.edits);
 	kernel_receive(xdp->frame, xdp->stored, xdp->stored,

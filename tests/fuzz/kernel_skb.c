@@ -44,7 +44,7 @@ static __u32 sum_of(const void *data, __u32 len)
 long bpf_skb_store_bytes(struct __sk_buff *ctx, __u32 off, const void *from,
 			 __u32 len, __u64 flags)
 {
-	__u8 before[16];
+	__u8 before[34];
 
 	if (flags != BPF_F_RECOMPUTE_CSUM || len > sizeof(before))
 		FAIL("a store without its sum");

@@ -15,16 +15,15 @@ from pathlib import Path
 
 import pytest
 
-import build_objects
-from datapath.fill import u32
 from datapath.plan import PLAN
 from datapath.test_properties import check
 from datapath.test_table import ROWS
 from datapath.world import World, build_shim
 from fuzz import build, known, population
+from fuzz.attached import load_attached
 from fuzz.run import fuzz
 from ilax import schema
-from ilax.bpf import Object, Program
+from ilax.bpf import Program
 from lab.cgroups import own_cgroups
 from lab.limits import policed
 from model import Hook
@@ -91,25 +90,9 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         own.make("2/3/4")
         above = ("", "2", "2/3", "2/3/4")
         population.fill_limits(world.maps, {n: own.id(path) for n, path in enumerate(above, 1)})
-        attached = load_attached(stack, world, objects)
+        attached = load_attached(stack, world.maps, objects)
         programs = [world.shim, *(world.programs[hook] for hook in Hook), attached]
         yield Kernel(world, programs, own.top / above[-1])
-
-
-def load_attached(stack: ExitStack, world: World, objects: Path) -> Program:
-    """The program of cgroups, behind one that says which limit it is attached for."""
-    (built,) = build_objects.build([Path(__file__).parent / "attached.bpf.c"], objects)
-    with Object.open(schema.object_path("cgroup_ingress")) as file:
-        file.reuse_maps(world.maps)
-        file.load()
-        shipped = stack.enter_context(file.programs["ilax_cgroup_in"].open())
-    with Object.open(built) as file:
-        file.reuse_maps(world.maps)
-        file.load()
-        # Whoever closes it empties it.
-        target = stack.enter_context(file.maps["attached_target"].open())
-        target.update(u32(0), u32(shipped.fd))
-        return stack.enter_context(file.programs["attached"].open())
 
 
 def drive(kernel: Kernel) -> list[list[str]]:

@@ -241,8 +241,8 @@ CASES = {
     "four tags": Case(
         "uplink",
         to_task(0),
-        ("pass_many_tags", "pass_many_tags"),
-        "stack",
+        ("pass_many_tags", "drop_malformed"),
+        "dropped",
         tags=((0x8100, 5), (0x8100, 6), (0x8100, 7), (0x8100, 8)),
     ),
     "three tags": Case(

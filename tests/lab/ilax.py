@@ -14,6 +14,7 @@ from typing import Any
 
 from ilax import address, endpoints
 from ilax import counters as kernel_counters
+from ilax.bpf import Program
 from ilax.events import Event, reader
 from ilax.instance import Instance
 from lab.netns import CommandError, Namespace
@@ -60,6 +61,29 @@ class Ilax:
             env=environment(),
             timeout=timeout,
         )
+
+    def command(self, *args: str) -> list[str]:
+        """The command line of a program that starts, for who wants to talk to it."""
+        prefix = self.ns.prefix()
+        return [*prefix, sys.executable, "-m", "ilax", "--instance", self.instance, *args]
+
+    @contextlib.contextmanager
+    def monitoring(self, *args: str) -> Iterator[subprocess.Popen[str]]:
+        """`ilax --json monitor` that has begun to read; its first line is gone."""
+        process = subprocess.Popen(
+            self.command("--json", "monitor", *args),
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment()},
+        )
+        assert process.stdout is not None
+        try:
+            assert json.loads(process.stdout.readline())["kind"] == "start"
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
 
     def stepwise(
         self, stop: int, *args: object
@@ -127,6 +151,14 @@ class Ilax:
             found.clear()  # of earlier packets
             yield found
             ring.poll(1000)
+
+    def programs(self, folder: str = "programs") -> dict[str, int]:
+        """Numbers of a pinned set of programs, by name."""
+        found = {}
+        for pin in (self.pins / "v1" / folder).glob("*"):
+            with Program.open_pinned(pin) as program:
+                found[pin.name] = program.id
+        return found
 
     @property
     def pins(self) -> Path:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import stat
 import subprocess
@@ -335,6 +336,25 @@ def test_the_last_check_is_told_from_its_report(lab: Lab, tmp_path: Path) -> Non
     assert found["ilax_check_checks", "left_out"] > 0
     assert stat.S_IMODE(report.stat().st_mode) == 0o600
     assert [path.name for path in report.parent.iterdir()] == [report.name]
+
+
+@pytest.mark.parametrize("wrong", [-6 * 3600, 6 * 3600], ids=["late", "early"])
+def test_a_check_by_a_wrong_clock_is_as_old_as_it_is(lab: Lab, tmp_path: Path, wrong: int) -> None:
+    """The clock was put right after the check; of another boot only the clock is known."""
+    report = tmp_path / "check.json"
+    before = time.time()
+    lab.ilax("check", "--report", str(report))
+    fields = json.loads(report.read_text())
+    fields["time"] += wrong
+
+    def told(**changes: object) -> float:
+        report.write_text(json.dumps(fields | changes))
+        return scrape(lab, Options(check_report=report))["ilax_check_last_run_timestamp_seconds",]
+
+    assert before < told() < time.time()
+    assert told(boot="another") == pytest.approx(fields["time"], abs=0.001)
+    del fields["boot"], fields["since_boot"]  # as versions before wrote it
+    assert told() == pytest.approx(fields["time"], abs=0.001)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"instance": 1}', '{"instance": "other"}'])

@@ -90,8 +90,11 @@ def process(hook: Hook, tables: Tables, frame: Frame) -> Outcome:
     """Decide on one frame."""
     parsed = parse(frame, can_pull=hook is not Hook.XDP)
     if isinstance(parsed, str):
-        # Nobody checks a task's broken packets behind us, so they end here.
-        if hook is Hook.CONTAINER and parsed in UNCHECKED:
+        # Nobody checks a task's broken packets behind us, so they end here; nor what
+        # the stack finds behind more tags than tc looks at.
+        if (hook is Hook.CONTAINER and parsed in UNCHECKED) or (
+            hook is Hook.UPLINK_IN and parsed == "PASS_MANY_TAGS" and frame.for_us
+        ):
             parsed = "DROP_MALFORMED"
         return Outcome(parsed, frame.data, len(frame.data))
     run = _Run(hook, tables, frame, parsed)
@@ -203,7 +206,7 @@ class _Run:
         if mapping.action != ACTION_LOCAL:
             return self.end("DROP_BAD_ACTION")
         if routed:
-            return self.end("PASS_HOST")
+            return self.end("DROP_NO_LOCAL_ROUTE")
         endpoint = self.tables.endpoints.get(mapping.wire)
         if endpoint is None:
             return self.end("DROP_UNKNOWN_IDENTIFIER")

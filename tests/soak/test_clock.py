@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a step of the wall clock needs no soak: nothing that decides about packets reads it.
+"""Nothing that decides about packets reads a clock that can be set.
 
-CLOCK_MONOTONIC cannot be set, and the wall clock is the machine's, so a test must not.
+The wall clock is the machine's, so it is left alone here; tests/kernels/inside/test_clock_step.py
+sets that of an emulated machine.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ CLOCKS = {5: "ktime_get_ns", 118: "jiffies64", 125: "ktime_get_boot_ns",
 UNSTEPPED = {"ktime_get_ns", "jiffies64"}
 
 # Where people are shown the time of the day.
-SHOWN = {"check/record.py", "rates.py", "monitor.py", "cli/monitor.py"}
+SHOWN = {"moments.py", "rates.py", "monitor.py", "cli/monitor.py"}
 
 
 def _clocks(name: str) -> set[str]:

@@ -20,7 +20,7 @@ LICENCES = list((deb.ROOT / "LICENSES").glob("*.txt"))
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts: needs root")
 
 # An overlay over the root, in a mount namespace of its own: what is written there is
-# gone with the process.
+# gone with the process. Instances of this machine are not seen.
 _INSIDE = """
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
@@ -28,6 +28,7 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/r
 for folder in sys proc dev; do
     mount --rbind "/$folder" "$1/root/$folder"
 done
+mount -t bpf bpf "$1/root/sys/fs/bpf"
 cp "$2" "$1/root/ilax.deb"
 exec chroot "$1/root" /bin/sh -euc "$3"
 """
@@ -66,7 +67,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_is_installed_works_and_goes_without_a_trace(package: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        ["unshare", "--mount", "--propagation", "private",
+        ["unshare", "--mount", "--net", "--propagation", "private",
          "sh", "-euc", _INSIDE, "sh", str(tmp_path), str(package), _STORY],
         cwd="/", capture_output=True, text=True, check=False, timeout=120,
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"},

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ilax.check.model import CHECKS, KINDS
 from ilax.errors import SystemCallError
 from ilax.files import replacing
+from ilax.moments import Moment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,7 @@ def write(
     text = json.dumps(
         {
             "instance": report.instance,
-            "time": time.time(),
+            **asdict(Moment.now()),
             "seconds": seconds,
             "checks": {
                 "made": report.checks - failed,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import importlib
 import logging
+import os
 import sys
 from typing import NoReturn
 
@@ -138,4 +139,9 @@ def _fail(error: IlaxError) -> NoReturn:
     if error.hint:
         lines.append(error.hint)
     click.echo("\n      ".join(lines), err=True)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python would try that again at the end, and end with a code of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(error.exit_code)

@@ -17,6 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from ilax.errors import IlaxError
 from ilax.exporter.families import gauge, gauges
+from ilax.moments import Moment
 
 if TYPE_CHECKING:
     from ilax.exporter.families import Family
@@ -49,6 +50,10 @@ def last_check(path: Path, instance: str) -> Iterator[Family]:
 def _families(report: Any, instance: str) -> list[Family]:
     if report["instance"] != instance:
         raise ValueError(f"it is about {report['instance']}")
+    # A clock that is put right must not hide for hours that nobody checks any more.
+    ended = Moment(
+        float(report["time"]), str(report.get("boot")), float(report.get("since_boot", 0))
+    )
     findings = GaugeMetricFamily(
         "ilax_check_findings", "Findings of the last check, by kind.", labels=["id", "severity"]
     )
@@ -64,7 +69,7 @@ def _families(report: Any, instance: str) -> list[Family]:
         ),
         gauge(
             "ilax_check_last_run_timestamp_seconds", "When the last check ended.",
-            float(report["time"]),
+            round(ended.as_of_now(), 3),
         ),
         gauge(
             "ilax_check_duration_seconds", "How long the last check took.",
