@@ -204,7 +204,7 @@ def newer(world: World) -> None:
 def elsewhere(world: World) -> None:
     """At the other uplink."""
     whole(world)
-    world.host.ilax(*world.up("--uplink", SECOND_UPLINK))
+    world.host.ilax(*to_other_uplink(world))
 
 
 def outside(world: World) -> None:
@@ -232,6 +232,12 @@ def bad_upgrade(world: World) -> list[object]:
 def add_one(world: World) -> list[object]:
     options = Options(delivery="xdp", endpoint_extra=("--cgroup", f"{world.cgroups.name}/one"))
     return operator.add_arguments(world.tasks[0], options)
+
+
+def to_other_uplink(world: World, *more: object) -> list[object]:
+    # The host's own default route stays at the first one.
+    gateway = world.lab.plan.router_link_local
+    return world.up("--uplink", SECOND_UPLINK, "--gateway", gateway, *more)
 
 
 def other_prefixes(world: World) -> list[object]:
@@ -343,9 +349,9 @@ CASES = {
         whole, other_prefixes, (r"ilax_config", r"PIN .*programs_new/ilax_uplink_xdp")
     ),
     "up-other-hooks": Case(whole, lambda w: w.up("--tc", "clsact", "--xdp", "off")),
-    "up-other-uplink": Case(whole, lambda w: w.up("--uplink", SECOND_UPLINK)),
+    "up-other-uplink": Case(whole, to_other_uplink),
     "up-other-uplink-clsact": Case(
-        whole, lambda w: w.up("--uplink", SECOND_UPLINK, "--tc", "clsact", "--xdp", "off")
+        whole, lambda w: to_other_uplink(w, "--tc", "clsact", "--xdp", "off")
     ),
     "upgrade": Case(older, lambda _: [*UPGRADE], (r"^rename\(.*previous_old",)),
     # Back again: a guard trips.
@@ -362,9 +368,7 @@ CASES = {
     "slot-into-linear": Case(outside, lambda w: w.up_into(), around=behind_linear),
     "slot-move": Case(whole, lambda w: w.up_into(SLOT + 1), around=behind),
     "slot-leave": Case(whole, lambda w: w.up("--xdp", "off"), around=behind),
-    "slot-to-other-uplink": Case(
-        whole, lambda w: w.up("--uplink", SECOND_UPLINK), around=behind_linear
-    ),
+    "slot-to-other-uplink": Case(whole, to_other_uplink, around=behind_linear),
     "slot-from-other-uplink": Case(elsewhere, lambda w: w.up_into(), around=behind),
     "slot-upgrade": Case(older, lambda _: [*UPGRADE], around=behind_linear),
     "slot-upgrade-guard": Case(newer, bad_upgrade, code=GUARD, around=traffic_behind),
