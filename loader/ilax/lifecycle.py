@@ -132,7 +132,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
             check_upgrade(opened, options)
             # A killed `down` may have taken folders away.
             pins.create()
-        slot = _slot(pins, options, held)
+        slot = _slot(pins, options, uplink, held)
         linear = slot is not None and not slot.takes_frags()
         loaded = program_set.load(opened.maps, linear=linear)
         programs = {name: held.enter_context(p) for name, p in loaded.items()}
@@ -193,8 +193,9 @@ def down(instance: str, *, force: bool = False) -> list[str]:
         )
     left: list[str] = []
     with pins.lock():
-        if not pins.version.is_dir() and pins.other_versions():
-            # Instance.open() says which contract that is.
+        if not pins.maps.is_dir() and pins.other_versions():
+            # Instance.open() says which contract that is. A killed migration may have
+            # moved some of it to our folder already.
             Instance.open(instance).close()
         major_migration.sweep_leftovers(pins)
         if pins.maps.is_dir():
@@ -484,11 +485,12 @@ def _attach_all(
     return UpResult(fresh=True, xdp=mode, tc=used, notes=[note] if note else [])
 
 
-def _slot(pins: PinFolder, options: UpOptions, held: ExitStack) -> Slot | None:
+def _slot(pins: PinFolder, options: UpOptions, uplink: Interface, held: ExitStack) -> Slot | None:
     """Where our XDP program is to be called from by a foreign one; None: from nowhere."""
     if options.xdp_chain is not None:
         return held.enter_context(Slot.open(options.xdp_chain))
-    if options.xdp is not XdpMode.AUTO:
+    # On the hook and in a slot: of a killed `up` from one to the other.
+    if options.xdp is not XdpMode.AUTO or attach.xdp_program_on(pins.links, uplink.index):
         return None
     slots = held.enter_context(xdp_slot.remembered(pins))
     # One that is not ours any more is somebody else's place.

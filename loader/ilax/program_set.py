@@ -25,9 +25,12 @@ XDP_PROGRAM = "ilax_uplink_xdp"
 IN_PROGRAM = "ilax_uplink_in"
 OUT_PROGRAM = "ilax_uplink_out"
 
+# Of XDP: without "frags", for arrays that take no other; see `xdp/ingress_linear.bpf.c`.
+_XDP, _LINEAR = "ingress", "ingress_linear"
+
 # Object -> its one program; the name of the pin follows from it.
 OBJECTS = {
-    "ingress": XDP_PROGRAM,
+    _XDP: XDP_PROGRAM,
     "uplink_ingress": IN_PROGRAM,
     "uplink_egress": OUT_PROGRAM,
     "container": endpoints.CONTAINER_PROGRAM,
@@ -35,19 +38,16 @@ OBJECTS = {
 }
 
 
-def object_paths(folder: Path | None = None, *, linear: bool = False) -> dict[str, Path]:
-    """File of each object, by name.
+def object_paths(folder: Path | None = None) -> dict[str, Path]:
+    """File of each object by name, with both kinds of XDP.
 
     Args:
         folder: objects to use instead of the shipped ones of the same names.
-        linear: of XDP, the one without "frags".
 
     Raises:
         UsageError: there is none of these names in the folder.
     """
-    paths = {name: schema.object_path(name) for name in OBJECTS}
-    if linear:
-        paths["ingress"] = schema.object_path("ingress_linear")
+    paths = {name: schema.object_path(name) for name in (*OBJECTS, _LINEAR)}
     if folder is not None:
         own = {name: folder / path.name for name, path in paths.items()}
         own = {name: path for name, path in own.items() if path.is_file()}
@@ -63,24 +63,43 @@ def load(maps: Mapping[str, Map], folder: Path | None = None, *, linear: bool = 
 
     Args:
         folder: see `object_paths`.
-        linear: XDP without "frags"; see `xdp/ingress_linear.bpf.c`.
+        linear: XDP without "frags".
 
     Raises:
-        UsageError: an object has not the program that it should have.
+        UsageError: an object has not the program that it should have, or the folder has
+            XDP of the other kind only.
         VerifierError: the kernel refused a program.
     """
+    paths = object_paths(folder)
+    xdp, other = (_LINEAR, _XDP) if linear else (_XDP, _LINEAR)
+    if paths[other].parent == folder != paths[xdp].parent:
+        raise UsageError(
+            f"{folder} has {paths[other].name}, but the instance needs {paths[xdp].name}, which "
+            "is not there; nothing was changed",
+            hint=f"compile that one, too, or move {paths[other].name} away to keep the shipped XDP",
+        )
     programs: Programs = {}
     with ExitStack() as undo:
-        for object_name, path in object_paths(folder, linear=linear).items():
-            program = OBJECTS[object_name]
-            with Object.open(path) as obj:
-                if program not in obj.programs:
-                    raise UsageError(f"{path} has no program {program}; nothing was changed")
-                obj.reuse_maps(dict(maps))
-                obj.load()
-                programs[program] = undo.enter_context(obj.programs[program].open())
+        for name, program in OBJECTS.items():
+            path = paths[xdp if name == _XDP else name]
+            programs[program] = undo.enter_context(load_one(maps, path, program))
         undo.pop_all()
     return programs
+
+
+def load_one(maps: Mapping[str, Map], path: Path, program: str) -> Program:
+    """The program of one object over maps that exist.
+
+    Raises:
+        UsageError: the object has no program of that name.
+        VerifierError: the kernel refused it.
+    """
+    with Object.open(path) as obj:
+        if program not in obj.programs:
+            raise UsageError(f"{path} has no program {program}; nothing was changed")
+        obj.reuse_maps(dict(maps))
+        obj.load()
+        return obj.programs[program].open()
 
 
 @contextmanager

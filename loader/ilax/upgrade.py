@@ -253,6 +253,14 @@ def rollback(name: str) -> RollbackResult:
         current = held.enter_context(program_set.pinned(pins.programs))
         previous = held.enter_context(program_set.pinned(pins.previous))
         program_set.require_previous(pins, current, previous, opened.counters.map.id)
+        slot = xdp_slot.refusing(pins, previous[program_set.XDP_PROGRAM])
+        if slot is not None:
+            raise ConflictError(
+                f"{slot} does not take the XDP program of the previous set: one of them knows "
+                "frames in pieces (frags) and the other does not; nothing was changed",
+                hint="`ilax up --xdp off` leaves the slot, then roll back; or `ilax upgrade "
+                "--objects FOLDER` loads older objects as the slot wants them",
+            )
         known: dict[int, Program] = {program.id: program for program in current.values()}
         hooks = switch.switch(network, opened, previous, known, change)
         # Last: a killed rollback that is run again ends here, and not where it began.

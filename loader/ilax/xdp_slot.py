@@ -173,6 +173,20 @@ class Slot(Closing):
         self.array.close()
 
 
+def _has_frags(program: Program) -> bool:
+    """Whether an XDP program has "frags", which the kernel does not tell: an array does."""
+    with Object.open(schema.object_path("slot_probe")) as obj:
+        obj.load()
+        with obj.maps["slots"].open() as array:
+            try:
+                array.update(index_key(0), program.fd.to_bytes(4, "little"))
+            except SystemCallError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                return False
+    return True
+
+
 def _owner_type(array: Map) -> int | None:
     """Enum bpf_prog_type of the programs that an array takes; None as long as it has none."""
     for line in Path(f"/proc/self/fdinfo/{array.fd}").read_text().splitlines():
@@ -203,9 +217,30 @@ def holds_ours(pins: PinFolder, slot: Slot) -> bool:
 
 
 def needs_linear(pins: PinFolder) -> bool:
-    """Whether our program has to be one without "frags" to stay where it is."""
+    """Whether our program has to be one without "frags" to stay where it is.
+
+    Raises:
+        ConflictError: a killed `up` has left it in slots of both kinds.
+    """
     with remembered(pins) as slots:
-        return any(holds_ours(pins, slot) and not slot.takes_frags() for slot in slots)
+        kinds = {slot.takes_frags(): str(slot) for slot in slots if holds_ours(pins, slot)}
+    if len(kinds) > 1:
+        raise ConflictError(
+            f"an `up` was interrupted between {' and '.join(kinds.values())}, of which one takes "
+            "programs with frags only and the other one without; nothing was changed",
+            hint="`ilax up` ends it",
+        )
+    return False in kinds
+
+
+def refusing(pins: PinFolder, program: Program) -> str | None:
+    """A slot that we are in and that does not take a program loaded before, in words."""
+    with remembered(pins) as slots:
+        ours = {str(slot): slot.takes_frags() for slot in slots if holds_ours(pins, slot)}
+    if not ours:
+        return None
+    has_frags = _has_frags(program)
+    return next((words for words, frags in ours.items() if frags != has_frags), None)
 
 
 def programs(pins: PinFolder) -> list[tuple[str, int]]:
@@ -227,7 +262,9 @@ def attach(pins: PinFolder, slot: Slot, program: Program, change: Transaction) -
             f"{slot} holds program {in_words(now)}; it was left alone",
             hint="name an empty slot (`bpftool map dump pinned PATH` shows them)",
         )
-    pins.slots.mkdir(mode=0o700, exist_ok=True)
+    if not pins.slots.is_dir():
+        pins.slots.mkdir(mode=0o700)
+        change.on_failure(pins.slots.rmdir)
     pin = _pin_of(pins, slot)
     # First of all, so that a killed `up` is known to have been here.
     if not pin.exists():
@@ -245,7 +282,7 @@ def swap(pins: PinFolder, program: Program, change: Transaction) -> int:
             if holds_ours(pins, slot) and slot.program() != program.id:
                 _replace(pins, slot, program, change)
                 changed += 1
-    change.on_success(_forget_programs, pins)
+    change.on_success(tidy, pins)
     return changed
 
 
@@ -263,9 +300,7 @@ def leave(pins: PinFolder, but: Path | None = None) -> None:
             if holds_ours(pins, slot):
                 slot.clear()
             pin.unlink(missing_ok=True)
-    _forget_programs(pins)
-    if but is None and pins.slots.is_dir():
-        pins.slots.rmdir()
+    tidy(pins)
 
 
 def _replace(pins: PinFolder, slot: Slot, program: Program, change: Transaction) -> None:
@@ -292,13 +327,21 @@ def _put_back(pins: PinFolder, pin: Path, number: int) -> None:
                 slot.put(program)
 
 
-def _forget_programs(pins: PinFolder) -> None:
-    """Unpin programs that are in no slot any more."""
+def leftovers(pins: PinFolder) -> list[Path]:
+    """Pins of programs that are in no slot any more, and the folder if there is no slot."""
     with remembered(pins) as slots:
         used = {f"{_PROGRAM}{slot.program()}" for slot in slots}
-    for pin in _pins(pins, _PROGRAM):
-        if pin.name not in used:
-            pin.unlink(missing_ok=True)
+    unused = [pin for pin in _pins(pins, _PROGRAM) if pin.name not in used]
+    return unused if used or not pins.slots.is_dir() else [*unused, pins.slots]
+
+
+def tidy(pins: PinFolder) -> None:
+    """Remove what `leftovers` lists."""
+    for path in leftovers(pins):
+        if path.is_dir():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _pin_of(pins: PinFolder, slot: Slot) -> Path:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,19 @@ from lab.intruder import Intruder, intruder
 from lab.operator import Options
 from lab.topology import UPLINK, Container, Host, Lab, Plan
 from lab.traces import Traces, network_state
+from lab.udp import NumberedStream
 from lab.wait import until
+from lab.xdp_root import NEIGHBOUR, SLOT, XdpRoot
 
 ALL = os.environ.get("ILAX_STEPS") == "all"
 SAMPLE = 3  # between so many parts of each command
 
 SMALL = ("--max-endpoints", "64", "--max-mappings", "1024", "--max-limits", "64")
 SECOND_LOCATOR = "2001:db8:42:b1::/64"
+SECOND_UPLINK = "up1"
+PORTS = {UPLINK: "to-h1", SECOND_UPLINK: "to-h1b"}
 FOLDERS = {"maps", "programs", "previous", "links"}
-NOT_FOUND = 3
+NOT_FOUND, GUARD = 3, 10
 
 
 @dataclass
@@ -46,6 +50,7 @@ class World:
     Attributes:
         pristine: the host and its tasks before anything was up.
         traces: all that was ever pinned.
+        root: a foreign program that holds the XDP hook of the uplink.
     """
 
     lab: Lab
@@ -54,6 +59,7 @@ class World:
     intruders: list[Intruder] = field(default_factory=list)
     pristine: list[dict[str, Any]] = field(default_factory=list)
     traces: Traces = field(default_factory=Traces)
+    root: XdpRoot | None = None
 
     @property
     def host(self) -> Host:
@@ -78,6 +84,11 @@ class World:
     def up(self, *more: object) -> list[object]:
         return [*operator.up_arguments(self.lab, self.host), *SMALL, *more]
 
+    def up_into(self, slot: int = SLOT) -> list[object]:
+        """`up` behind the foreign program."""
+        assert self.root is not None
+        return self.up("--xdp", "auto", "--xdp-chain", f"{self.root.pin}:{slot}")
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
@@ -97,7 +108,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             text_in=operator.placement(world.tasks),
         )
         other.ilax("mapping", "add", world.own, "--locator", world.host.locator)
-        objects.build_container(world.folder / "older", objects.DOES_NOTHING_MORE)
+        for build in (objects.build_container, objects.build_xdp):
+            build(world.folder / "older", objects.DOES_NOTHING_MORE)
+        objects.build_container(world.folder / "bad", objects.DROPS)
+        lab.cable(world.host, PORTS[SECOND_UPLINK], SECOND_UPLINK)
         # As the lab does for the first locator of a host.
         world.host.ns.ip(
             *("-6", "route", "add", "unreachable", SECOND_LOCATOR, "dev", "lo", "metric", "4096")
@@ -119,9 +133,9 @@ def nothing(world: World) -> None:
 
 
 def whole(world: World) -> None:
-    """Up, with both tasks."""
+    """Up, with both tasks; in the slot, if the hook is a foreign program's."""
     ilax = world.host.ilax
-    ilax(*world.up())
+    ilax(*(world.up() if world.root is None else world.up_into()))
     there = {row["sir"] for row in ilax.json("endpoint", "list")}
     if world.own in there:
         ilax("endpoint", "del", world.own)
@@ -187,6 +201,20 @@ def newer(world: World) -> None:
     older(world)
 
 
+def elsewhere(world: World) -> None:
+    """At the other uplink."""
+    whole(world)
+    world.host.ilax(*to_other_uplink(world))
+
+
+def outside(world: World) -> None:
+    """Programs of an older version are at work, and none of them in a slot."""
+    if not world.host.ilax.pins.exists():
+        whole(world)
+    world.host.ilax(*world.up("--xdp", "off"))
+    older(world)
+
+
 def declared(world: World) -> None:
     """As the first of two files says."""
     world.host.ilax("apply", "--prune", _files(world)[0])
@@ -197,9 +225,19 @@ def declared(world: World) -> None:
 UPGRADE = ("upgrade", "--before", "0", "--soak", "0")
 
 
+def bad_upgrade(world: World) -> list[object]:
+    return ["upgrade", "--before", "0", "--soak", "60s", "--objects", world.folder / "bad"]
+
+
 def add_one(world: World) -> list[object]:
     options = Options(delivery="xdp", endpoint_extra=("--cgroup", f"{world.cgroups.name}/one"))
     return operator.add_arguments(world.tasks[0], options)
+
+
+def to_other_uplink(world: World, *more: object) -> list[object]:
+    # The host's own default route stays at the first one.
+    gateway = world.lab.plan.router_link_local
+    return world.up("--uplink", SECOND_UPLINK, "--gateway", gateway, *more)
 
 
 def other_prefixes(world: World) -> list[object]:
@@ -255,12 +293,49 @@ class Case:
         command: its arguments.
         bad: steps at which something was wrong once, as patterns of their text.
         anew: begin from nothing each time, and leave nothing.
+        code: with which it ends if it is not killed.
+        around: what there is meanwhile.
     """
 
     begin: Callable[[World], None]
     command: Callable[[World], list[object]]
     bad: tuple[str, ...] = ()
     anew: bool = False
+    code: int = 0
+    around: Callable[[World], AbstractContextManager[object]] = nullcontext
+
+
+@contextmanager
+def behind(world: World, *, linear: bool = False) -> Iterator[None]:
+    """A foreign program holds the hook, and lets others into its array."""
+    pristine = world.pristine
+    folder = world.folder / ("linear" if linear else "frags")
+    with XdpRoot(world.host.ns, UPLINK, folder, linear=linear) as root:
+        world.root, world.pristine = root, world.state()
+        try:
+            yield
+        finally:
+            nothing(world)
+            world.root, world.pristine = None, pristine
+
+
+@contextmanager
+def behind_linear(world: World) -> Iterator[None]:
+    with behind(world, linear=True):
+        yield
+
+
+@contextmanager
+def traffic(world: World) -> Iterator[None]:
+    """Packets that bad programs drop."""
+    with NumberedStream(world.tasks[0].ns, world.peer.ns, world.peer.address, rate=1000):
+        yield
+
+
+@contextmanager
+def traffic_behind(world: World) -> Iterator[None]:
+    with behind_linear(world), traffic(world):
+        yield
 
 
 CASES = {
@@ -274,7 +349,13 @@ CASES = {
         whole, other_prefixes, (r"ilax_config", r"PIN .*programs_new/ilax_uplink_xdp")
     ),
     "up-other-hooks": Case(whole, lambda w: w.up("--tc", "clsact", "--xdp", "off")),
+    "up-other-uplink": Case(whole, to_other_uplink),
+    "up-other-uplink-clsact": Case(
+        whole, lambda w: to_other_uplink(w, "--tc", "clsact", "--xdp", "off")
+    ),
     "upgrade": Case(older, lambda _: [*UPGRADE], (r"^rename\(.*previous_old",)),
+    # Back again: a guard trips.
+    "upgrade-guard": Case(newer, bad_upgrade, code=GUARD, around=traffic),
     "rollback": Case(newer, lambda _: ["rollback"]),
     "apply": Case(declared, lambda w: ["apply", "--prune", _files(w)[1]]),
     "endpoint-add": Case(without_one, add_one),
@@ -283,6 +364,16 @@ CASES = {
     # Commands of two findings that undid each other.
     "host-del": Case(with_own, lambda w: ["endpoint", "del", w.own], (r"ilax_mappings",)),
     "down": Case(with_all, lambda _: ["down"], anew=True),
+    "slot-up": Case(nothing, lambda w: w.up_into(), anew=True, around=behind),
+    "slot-into-linear": Case(outside, lambda w: w.up_into(), around=behind_linear),
+    "slot-move": Case(whole, lambda w: w.up_into(SLOT + 1), around=behind),
+    "slot-leave": Case(whole, lambda w: w.up("--xdp", "off"), around=behind),
+    "slot-to-other-uplink": Case(whole, to_other_uplink, around=behind_linear),
+    "slot-from-other-uplink": Case(elsewhere, lambda w: w.up_into(), around=behind),
+    "slot-upgrade": Case(older, lambda _: [*UPGRADE], around=behind_linear),
+    "slot-upgrade-guard": Case(newer, bad_upgrade, code=GUARD, around=traffic_behind),
+    "slot-rollback": Case(newer, lambda _: ["rollback"], around=behind),
+    "slot-down": Case(with_all, lambda _: ["down"], anew=True, around=behind_linear),
 }
 
 
@@ -300,12 +391,17 @@ def test_what_passes_unchecked_would_be_noticed(world: World) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_killed_at_a_step(world: World, name: str) -> None:
-    case, host = CASES[name], world.host
     nothing(world)
+    with CASES[name].around(world):
+        _kill_at_steps(world, name, CASES[name])
+
+
+def _kill_at_steps(world: World, name: str, case: Case) -> None:
+    host = world.host
     for _ in range(1 if case.anew else 2):
         # Only the second time there is a previous set of programs, as there is later.
         case.begin(world)
-        found = steps(host.ilax, *case.command(world))
+        found = steps(host.ilax, *case.command(world), code=case.code)
     chosen = found if ALL else _sample(found, case)
     said: dict[str, int] = {}
     problems = []
@@ -361,18 +457,38 @@ def _works(world: World) -> None:
         return
     world.traces.tag = host.ilax.instance
     world.traces.add(host.ilax.pins)
-    assert {path.name for path in (host.ilax.pins / "v1").iterdir()} <= FOLDERS
+    _in_its_slot(world)
+    ports = {host.ns.ifindex(name): port for name, port in PORTS.items()}
+    world.lab.lead_to(host, ports[host.ilax.json("status")["uplink_ifindex"]])
     assert not list((host.ilax.pins / "v1").glob("*/*_new"))
     publish(world)
     there = {row["sir"] for row in host.ilax.json("endpoint", "list")}
     pairs = [(task.ns, world.peer.address) for task in world.tasks if task.address in there]
     pairs += [(world.peer.ns, address) for address in there - {str(world.lab.plan.sir(78))}]
     assert all(probes.ping_pairs(pairs)), pairs
-    devices = {row["ifname"] for row in host.ns.ip_json("link")} - {"lo", UPLINK}
+    devices = {row["ifname"] for row in host.ns.ip_json("link")} - {"lo", *PORTS}
     assert len(devices) == len({task.address for task in world.tasks} & there)
 
 
+def _in_its_slot(world: World) -> None:
+    """Our program is in one slot at most, and only then there is a trace of it."""
+    folder = world.host.ilax.pins / "v1"
+    expected = set(FOLDERS)
+    if world.root is not None:
+        slots = world.root.slots()
+        assert slots.pop(NEIGHBOUR) == world.root.neighbour.id
+        ours = {number: at for at, number in enumerate(slots, NEIGHBOUR + 1) if number}
+        assert len(ours) <= 1
+        for number, at in ours.items():
+            expected.add("slots")
+            pins = {f"array_{world.root.array.id}_{at}", f"program_{number}"}
+            assert {pin.name for pin in (folder / "slots").iterdir()} == pins
+    assert {path.name for path in folder.iterdir()} <= expected
+
+
 def _is_pristine(world: World) -> None:
+    if world.root is not None:
+        assert world.root.slots() == [world.root.neighbour.id, 0, 0, 0]
     changed = [
         (number, sorted(set(before.get(key, [])) ^ set(after.get(key, []))))
         for number, (before, after) in enumerate(zip(world.pristine, world.state(), strict=True))

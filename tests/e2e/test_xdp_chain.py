@@ -21,7 +21,7 @@ from lab.xdp_root import DROPPED, NEIGHBOUR, NOBODY, REFUSED_PORT, SEEN, SLOT, X
 
 USAGE, NOT_FOUND, CONFLICT, TO_DO = 2, 3, 4, 10
 
-SMALL = ("--max-endpoints", "64", "--max-mappings", "1024")
+SMALL = ("--max-endpoints", "64", "--max-mappings", "1024", "--max-limits", "32")
 
 
 def up_arguments(lab: Lab, host: Host, *chain: object) -> list[object]:

@@ -72,6 +72,8 @@ def turn_back(instance: str, folder: Path) -> None:
                 path.unlink()
     pins.programs.rename(old / "programs")
     pins.links.rename(old / "links")
+    if pins.slots.is_dir():
+        pins.slots.rename(old / "slots")
     pins.remove()
     assert [path.name for path in pins.base.iterdir()] == ["v0"]
 

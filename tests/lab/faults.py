@@ -36,14 +36,17 @@ def some(found: list[Step], count: int) -> list[Step]:
     return [found[round(i * (len(found) - 1) / (count - 1))] for i in range(count)]
 
 
-def steps(ilax: Ilax, *args: object) -> list[Step]:
+def steps(ilax: Ilax, *args: object, code: int = 0) -> list[Step]:
     """Run a command to its end and list the steps it took.
 
+    Args:
+        code: with which it ends.
+
     Raises:
-        AssertionError: it failed.
+        AssertionError: it ended with another one.
     """
     done, texts = ilax.stepwise(0, *args)
-    assert done.returncode == 0, done
+    assert done.returncode == code, done
     return [Step(number, text) for number, text in enumerate(texts, 1)]
 
 

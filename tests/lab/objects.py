@@ -8,10 +8,9 @@ from pathlib import Path
 import build_objects
 
 _ROOT = Path(__file__).resolve().parents[2]
-_STAGE = "reason = ilax_container(ctx, &pkt, &action);"
 
-# Lines behind the stage that decides about a container's packet. The self test has no
-# UDP packet as long as those that these are about.
+# Lines behind the stage that decides about a packet, of a container or of the uplink.
+# The self test has no UDP packet as long as those that these are about.
 DROPS = "if (pkt.nexthdr == IPPROTO_UDP && pkt.len > 250) reason = ILAX_DROP_USER;"
 SWALLOWS = "if (pkt.nexthdr == IPPROTO_UDP && pkt.len > 250) return HOOK_DROP;"
 DOES_NOTHING = "reason = ILAX_PASS_NOT_OURS;"
@@ -25,10 +24,29 @@ def build_container(folder: Path, line: str) -> Path:
     Returns:
         The folder, for `--objects`.
     """
-    text = (_ROOT / "tc" / "container.bpf.c").read_text()
-    assert text.count(_STAGE) == 1
-    folder.mkdir()
-    source = folder / "container.bpf.c"
-    source.write_text(text.replace(_STAGE, f"{{ {_STAGE} {line} }}"))
-    build_objects.build([source], folder)
+    source = _ROOT / "tc/container.bpf.c"
+    return _build(folder, [source], source, "reason = ilax_container(ctx, &pkt, &action);", line)
+
+
+def build_xdp(
+    folder: Path, line: str, objects: tuple[str, ...] = ("ingress", "ingress_linear")
+) -> Path:
+    """The same with the uplink's XDP program.
+
+    Args:
+        objects: "ingress", "ingress_linear" or both.
+    """
+    sources = [_ROOT / f"xdp/{name}.bpf.c" for name in objects]
+    stage = "reason = ilax_ingress(ctx, &pkt, &action);"
+    return _build(folder, sources, _ROOT / "xdp/uplink_xdp.h", stage, line)
+
+
+def _build(folder: Path, sources: list[Path], staged: Path, stage: str, line: str) -> Path:
+    text = staged.read_text()
+    assert text.count(stage) == 1
+    folder.mkdir(exist_ok=True)
+    for source in sources:
+        (folder / source.name).write_text(source.read_text())
+    (folder / staged.name).write_text(text.replace(stage, f"{{ {stage} {line} }}"))
+    build_objects.build([folder / source.name for source in sources], folder)
     return folder

@@ -159,25 +159,33 @@ class Lab:
             self._add_container(host)
 
     def _connect(self, host: Host) -> None:
-        plan, router, ns = self.plan, self.router, host.ns
+        self.cable(host, host.router_port, UPLINK)
+        other = str(self.plan.router_link_local)
+        host.ns.ip("-6", "route", "add", "default", "via", other, "dev", UPLINK)
+        self.lead_to(host, host.router_port)
+
+    def cable(self, host: Host, router_port: str, uplink: str) -> None:
+        """Connect a host to the router, which does not use it yet."""
+        plan = self.plan
         mtu = str(plan.mtu)
-        router.ip(
-            *("link", "add", host.router_port, "mtu", mtu, "type", "veth"),
-            *("peer", "name", UPLINK, "mtu", mtu, "netns", ns.name),
+        self.router.ip(
+            *("link", "add", router_port, "mtu", mtu, "type", "veth"),
+            *("peer", "name", uplink, "mtu", mtu, "netns", host.ns.name),
         )
-        own, other = str(plan.link_local(host.number)), str(plan.router_link_local)
         for end, device, address in (
-            (router, host.router_port, other),
-            (ns, UPLINK, own),
+            (self.router, router_port, plan.router_link_local),
+            (host.ns, uplink, plan.link_local(host.number)),
         ):
             # Off by default on veth; real cards have it on.
             end.run("ethtool", "-K", device, "gro", "on")
             end.ip("address", "add", f"{address}/64", "dev", device, "nodad")
             end.ip("link", "set", device, "up")
-        ns.ip("-6", "route", "add", "default", "via", other, "dev", UPLINK)
-        router.ip(
-            *("-6", "route", "add", str(host.locator)),
-            *("via", own, "dev", host.router_port),
+
+    def lead_to(self, host: Host, router_port: str) -> None:
+        """Let the router send what is for a host's locator by one of its ports."""
+        self.router.ip(
+            *("-6", "route", "replace", str(host.locator)),
+            *("via", str(self.plan.link_local(host.number)), "dev", router_port),
         )
 
     def complete_checksums(self) -> None:

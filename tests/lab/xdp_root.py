@@ -38,7 +38,7 @@ class XdpRoot:
         source = Path(__file__).parent / "xdp_root.bpf.c"
         defines = ("LINEAR",) if linear else ()
         (self._object,) = build_objects.build([source], folder, defines=defines)
-        self.pin = Path("/sys/fs/bpf") / f"{PREFIX}{os.getpid():x}_root"
+        self.pin = Path("/sys/fs/bpf") / f"{PREFIX}{os.getpid():x}_root_{device}"
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:

@@ -13,7 +13,6 @@ from ilax.bpf.link import TCX_INGRESS, tcx_programs_on
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View, program_words
-from ilax.program_set import OBJECTS
 
 if TYPE_CHECKING:
     from ilax.bpf import LinkInfo
@@ -53,6 +52,10 @@ SLOT_FOREIGN = kind(
 SLOT_NOT_CALLED = kind(
     "hook.slot-not-called", Severity.WARNING,
     "no program on the XDP hook uses the array that ours is in; tc does the whole job",
+)  # fmt: skip
+SLOT_BESIDE = kind(
+    "hook.slot-beside", Severity.WARNING,
+    "an `up` was killed on its way into a slot of a foreign array, or out of one", Remedy.UP,
 )  # fmt: skip
 
 
@@ -132,6 +135,16 @@ def in_links(view: View) -> Iterator[Finding]:
 @check(Needs.HOME)
 def in_slots(view: View) -> Iterator[Finding]:
     """Our XDP program is in its slot, and the program on the hook can call it."""
+    places = [str(slot) for slot in view.slots]
+    links = [view.here.name(view.links[n].ifindex) for n in (XDP_LINK,) if n in view.links]
+    if places and len(places + links) > 1:
+        yield SLOT_BESIDE.found(
+            places[0],
+            seen=", ".join([*places[1:], *(f"the XDP hook of {name}" for name in links)]),
+            expected="one place for our XDP program",
+            command=restore.command(view),
+        )
+        return
     for slot in view.slots:
         number = slot.program()
         if not number:
@@ -174,7 +187,7 @@ def _other(view: View, where: str, program: str, runs: int) -> Iterator[Finding]
     number, tag = view.programs.get(program, (0, ""))
     if not number or runs == number:
         return
-    whole = view.programs.keys() >= set(OBJECTS.values())
+    whole = restore.pinned_fit(view)
     seen, its_tag = program_words(runs)
     if its_tag in (tag, ""):
         return  # the same code, loaded twice; or it may not be looked at
@@ -182,7 +195,7 @@ def _other(view: View, where: str, program: str, runs: int) -> Iterator[Finding]
         where,
         seen=f"{seen} with tag {its_tag}",
         expected=f"{program} (number {number}) with tag {tag}",
-        command=view.command("check --fix"),
+        command=view.command("check --fix") if whole else restore.command(view),
         step=partial(restore.pinned_programs, view) if whole else None,
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ilax import namespaces, program_set
+from ilax import namespaces, program_set, xdp_slot
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
@@ -166,6 +166,16 @@ def _leftovers(view: View) -> Iterator[Finding]:
                 command=view.command("check --fix"),
                 step=partial(program_set.settle, pins),
             )
+    # Where a slot is not ours any more, that is the finding.
+    ours = view.problem is None and all(xdp_slot.holds_ours(pins, slot) for slot in view.slots)
+    for path in xdp_slot.leftovers(pins) if ours else ():
+        yield LEFTOVER.found(
+            path,
+            seen="of a slot that our XDP program is not in",
+            expected="nothing",
+            command=view.command("check --fix"),
+            step=partial(xdp_slot.tidy, pins),
+        )
     found = sorted(pins.programs.glob("*_new"))
     # Without maps beside it, or with older ones, `up` needs to look at it.
     if view.problem is None and pins.maps_new.is_dir():

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ilax import attach, lifecycle, program_set, switch
+from ilax import attach, lifecycle, program_set, switch, xdp_slot
 from ilax.address import Address
 from ilax.attach import XDP_LINK, TcMode, XdpMode
+from ilax.bpf import Program
 from ilax.check import installed
 from ilax.check.model import Needs
 from ilax.lifecycle import UpOptions
@@ -32,12 +33,12 @@ def options(view: View) -> UpOptions | None:
 
 
 def _xdp(view: View) -> XdpMode:
-    if view.slots:
-        return XdpMode.AUTO  # stays in its slot
     ours = [view.links[name] for name in (XDP_LINK, f"{XDP_LINK}_new") if name in view.links]
+    at_uplink = any(link.ifindex == view.uplink_index for link in ours)
+    if view.slots and not at_uplink:
+        return XdpMode.AUTO  # stays in its slot
     if not ours:
         return XdpMode.OFF
-    at_uplink = any(link.ifindex == view.uplink_index for link in ours)
     free = view.uplink is not None and not view.uplink.xdp_program
     # Where somebody else holds the hook by now, tc has to do.
     return XdpMode.NATIVE if at_uplink or free else XdpMode.AUTO
@@ -103,6 +104,14 @@ def down(view: View) -> None:
         IlaxError: as `lifecycle.down`.
     """
     lifecycle.down(view.name)
+
+
+def pinned_fit(view: View) -> bool:
+    """Whether the set of programs that is pinned can be put on all hooks."""
+    if not view.programs.keys() >= set(program_set.OBJECTS.values()):
+        return False
+    with Program.open_pinned(view.pins.programs / program_set.XDP_PROGRAM) as program:
+        return xdp_slot.refusing(view.pins, program) is None
 
 
 def pinned_programs(view: View) -> None:

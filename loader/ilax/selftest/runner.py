@@ -25,12 +25,13 @@ _SIZES = {"ilax_endpoints": 64, "ilax_mappings": 64, "ilax_ports": 8, "ilax_devi
           "ilax_traffic": 65, "ilax_limits": 16, "ilax_backlogs": 16,
           "ilax_cgroups": 8}  # fmt: skip
 
+# Objects that each hook's rows are run through, and their program.
 _PROGRAMS = {
-    "xdp_ingress": program_set.XDP_PROGRAM,
-    "uplink_ingress": program_set.IN_PROGRAM,
-    "uplink_egress": program_set.OUT_PROGRAM,
-    "container": endpoints.CONTAINER_PROGRAM,
-    "cgroup": cgroup_attach.PROGRAM,
+    "xdp_ingress": (("ingress", "ingress_linear"), program_set.XDP_PROGRAM),
+    "uplink_ingress": (("uplink_ingress",), program_set.IN_PROGRAM),
+    "uplink_egress": (("uplink_egress",), program_set.OUT_PROGRAM),
+    "container": (("container",), endpoints.CONTAINER_PROGRAM),
+    "cgroup": (("cgroup_ingress",), cgroup_attach.PROGRAM),
 }
 
 # What a program returns for a verdict. tc programs leave packets to the next one (-1).
@@ -74,13 +75,20 @@ def results(
     table = table or read()
     found = []
     with ExitStack() as held:
-        maps = _world(table, held)
-        programs = program_set.load(maps, objects)
-        for program in programs.values():
-            held.enter_context(program)
-        counted = MapTable(maps["ilax_counters"])
+        # Of two objects for one hook, none sees what the other one has charged to limits.
+        worlds = [_world(table, held) for _ in range(max(len(o) for o, _ in _PROGRAMS.values()))]
+        paths = program_set.object_paths(objects)
+        programs = {
+            hook: [
+                held.enter_context(program_set.load_one(maps, paths[name], program))
+                for name, maps in zip(names, worlds, strict=False)
+            ]
+            for hook, (names, program) in _PROGRAMS.items()
+        }
+        counted = [MapTable(maps["ilax_counters"]) for maps in worlds]
         for row in table.rows:
-            problem = _problem(row, programs[_PROGRAMS[row.hook]], counted)
+            tried = zip(programs[row.hook], counted, strict=False)
+            problem = next(filter(None, (_problem(row, *one) for one in tried)), None)
             found.append(Result(row.name, row.hook, row.reason, problem))
             tell(found[-1])
     return found
