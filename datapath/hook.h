@@ -19,6 +19,8 @@
  *   hook_load(ctx, off, buf, len)   copy out of the frame, anywhere
  *   hook_store(ctx, off, buf, len)  copy into the frame, anywhere; pointers
  *                                   into the packet are void afterwards
+ *   hook_sum_changed(ctx, old, new) a 16-bit word changed that is not covered
+ *                                   by a neutral rewrite, nor by hook_store()
  *   hook_fits(ctx, pkt, mtu, dev)   would every segment fit the MTU
  *   hook_pop_tags(ctx, pkt)         remove all VLAN tags
  *   hook_wire(ctx, pkt, charge)     bytes and segments as on the wire
@@ -30,8 +32,6 @@
  *
  *   HOOK_PASS, HOOK_DROP            actions of the hook
  *   HOOK_DELIVERS_LATER             stack delivery happens in a later hook
- *   HOOK_WRITES_IN_PLACE            the program writes to the packet itself, and
- *                                   not by hook_store()
  */
 #ifndef ILAX_HOOK_H
 #define ILAX_HOOK_H

@@ -17,12 +17,6 @@
 #define HOOK_PASS TC_ACT_UNSPEC
 #define HOOK_DROP TC_ACT_SHOT
 #define HOOK_DELIVERS_LATER 0
-/*
- * The kernel puts code in front of a tc program that writes to packets itself: what
- * somebody else holds as well, such as a packet socket on the device, is copied
- * first, and the copy has no metadata (Linux 6.18).
- */
-#define HOOK_WRITES_IN_PLACE 0
 
 /* AF_INET6 is not part of the uapi headers. */
 #define HOOK_AF_INET6 10
@@ -54,15 +48,21 @@ static __always_inline bool hook_tagged(hook_ctx *ctx)
 	return ctx->vlan_present;
 }
 
-/*
- * Some devices hand up a sum over the whole packet (CHECKSUM_COMPLETE). A neutral
- * address rewrite leaves it right, a changed hop limit or quote does not; the
- * helper does nothing more for packets without such a sum.
- */
 static __always_inline long hook_store(hook_ctx *ctx, __u32 off, void *buf,
 				       __u32 len)
 {
 	return bpf_skb_store_bytes(ctx, off, buf, len, BPF_F_RECOMPUTE_CSUM);
+}
+
+/*
+ * Some devices hand up a sum over the whole packet (CHECKSUM_COMPLETE). A
+ * neutral address rewrite leaves it right, a changed hop limit does not. The
+ * helper does nothing for packets without such a sum.
+ */
+static __always_inline void hook_sum_changed(hook_ctx *ctx, __u16 old,
+					     __u16 new)
+{
+	bpf_csum_update(ctx, (__u32)(__u16)~old + new);
 }
 
 /*

@@ -14,7 +14,6 @@ typedef struct xdp_md hook_ctx;
 #define HOOK_PASS XDP_PASS
 #define HOOK_DROP XDP_DROP
 #define HOOK_DELIVERS_LATER 1
-#define HOOK_WRITES_IN_PLACE 1
 
 static __always_inline void *hook_data(hook_ctx *ctx)
 {
@@ -74,6 +73,12 @@ static __always_inline long hook_store(hook_ctx *ctx, __u32 off, void *buf,
 				       __u32 len)
 {
 	return bpf_xdp_store_bytes(ctx, off, buf, len);
+}
+
+/* Drivers do not keep a sum over the frame across XDP. */
+static __always_inline void hook_sum_changed(hook_ctx *ctx, __u16 old,
+					     __u16 new)
+{
 }
 
 static __always_inline bool hook_fits(hook_ctx *ctx,

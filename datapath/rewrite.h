@@ -27,22 +27,6 @@ static __always_inline struct ipv6hdr *rewrite_at(hook_ctx *ctx,
 	return (void *)(ip6 + 1) > hook_data_end(ctx) ? NULL : ip6;
 }
 
-/*
- * Next header and hop limit make one word of the sum. They are read and written as
- * one: a word read back over a byte just written stalls the CPU for longer than all
- * the rest takes.
- */
-static __always_inline void rewrite_in_place(struct ipv6hdr *ip6,
-					     const struct ilax_addr *dst,
-					     bool hop)
-{
-	__u16 *word = (__u16 *)&ip6->nexthdr;
-
-	addr_store(&ip6->daddr, dst);
-	if (hop)
-		*word = bpf_htons(bpf_ntohs(*word) - 1);
-}
-
 /* One store from the next header to the end: a second one costs more than it saves. */
 static __always_inline long rewrite_by_store(hook_ctx *ctx,
 					     const struct ilax_packet *pkt,
@@ -75,15 +59,28 @@ static __always_inline int ilax_rewrite(hook_ctx *ctx,
 					const struct ilax_addr *dst, bool hop)
 {
 	struct ipv6hdr *ip6;
+	__u16 *word, old, new;
 
-	if (!HOOK_WRITES_IN_PLACE)
+	if (pkt->stores)
 		return rewrite_by_store(ctx, pkt, dst, hop) ?
 			       ILAX_DROP_REWRITE :
 			       ILAX_CONTINUE;
 	ip6 = rewrite_at(ctx, pkt);
 	if (!ip6)
 		return ILAX_DROP_REWRITE;
-	rewrite_in_place(ip6, dst, hop);
+	addr_store(&ip6->daddr, dst);
+	if (hop) {
+		/*
+		 * Next header and hop limit make one word of the sum. They are
+		 * read and written as one: a word read back over a byte just
+		 * written stalls the CPU for longer than all the rest takes.
+		 */
+		word = (__u16 *)&ip6->nexthdr;
+		old = *word;
+		new = bpf_htons(bpf_ntohs(old) - 1);
+		*word = new;
+		hook_sum_changed(ctx, old, new);
+	}
 	return ILAX_CONTINUE;
 }
 
@@ -92,15 +89,19 @@ static __always_inline void ilax_set_ce(hook_ctx *ctx,
 					const struct ilax_packet *pkt)
 {
 	struct ipv6hdr *ip6 = rewrite_at(ctx, pkt);
-	__u16 word;
+	__u16 *word, old, new;
 
 	if (!ip6)
 		return;
-	word = *(__u16 *)ip6 | bpf_htons(ECN_CE << ECN_SHIFT);
-	if (HOOK_WRITES_IN_PLACE)
-		*(__u16 *)ip6 = word;
-	else
-		hook_store(ctx, pkt->l3_off, &word, sizeof(word));
+	word = (__u16 *)ip6;
+	old = *word;
+	new = old | bpf_htons(ECN_CE << ECN_SHIFT);
+	if (pkt->stores) {
+		hook_store(ctx, pkt->l3_off, &new, sizeof(new));
+		return;
+	}
+	*word = new;
+	hook_sum_changed(ctx, old, new);
 }
 
 #endif /* ILAX_REWRITE_H */

@@ -43,6 +43,14 @@ struct ilax_packet {
 	__u8 hop_limit;
 	__u8 tags;  /* VLAN tags inside the frame, 0..VLAN_MAX_TAGS */
 	bool noted; /* a limit has marked or tagged it */
+	/*
+	 * Constant in each program: header fields are written by hook_store(). The
+	 * kernel puts code in front of a tc program that writes to packets itself:
+	 * what somebody else holds as well, such as a packet socket on the device,
+	 * is copied first, and the copy has no metadata (Linux 6.18). The helper
+	 * costs 15 ns more than writing.
+	 */
+	bool stores;
 };
 
 /*

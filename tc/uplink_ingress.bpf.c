@@ -36,7 +36,7 @@ static __always_inline int take_handover(hook_ctx *ctx, int *action)
 
 static __always_inline int uplink_ingress(hook_ctx *ctx)
 {
-	struct ilax_packet pkt = { .len = hook_len(ctx) };
+	struct ilax_packet pkt = { .len = hook_len(ctx), .stores = true };
 	int action = HOOK_DROP;
 	int reason;
 
