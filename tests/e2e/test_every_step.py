@@ -437,6 +437,7 @@ def _settle(world: World) -> list[str]:
     """`check --fix`, and exactly the commands that it names for the rest."""
     ilax, ns = world.host.ilax, world.host.ns
     first = check(ilax, "--fix")
+    assert "check.failed" not in first.ids, first.findings
     for command in dict.fromkeys(found["command"] for found in first.findings):
         if first.ids == {"instance.not-up"}:
             break
