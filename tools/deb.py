@@ -58,10 +58,12 @@ def build(output: Path) -> Path:
         _copy(ROOT / "packaging/systemd", tree / "usr/lib/systemd/system", "*.service")
         _copy(ROOT / "packaging/systemd", tree / "usr/lib/systemd/system", "*.timer")
         _copy(ROOT / "docs", tree / "usr/share/doc/ilax", "*.md")
+        _copy(ROOT / "docs", tree / "usr/share/doc/ilax", "*.svg")
+        _copy(ROOT / "docs/perf", tree / "usr/share/doc/ilax/perf", "*.svg")
         _copy(ROOT / "packaging/grafana", tree / "usr/share/ilax", "*.json")
         _copy(ROOT / "packaging/prometheus", tree / "usr/share/ilax", "alerts.yml")
         _copy(ROOT / "maps_schema", tree / "usr/include/ilax", "*.h")
-        shutil.copy(ROOT / "LICENSE", tree / "usr/share/doc/ilax/copyright")
+        _licences(tree / "usr/share/doc/ilax/copyright")
         _man_pages(tree / "usr/share/man/man8")
         _control(tree, architecture)
         subprocess.run(
@@ -135,6 +137,14 @@ def _copy(source: Path, target: Path, pattern: str) -> None:
     for file in sorted(source.glob(pattern)):
         shutil.copy(file, target / file.name)
         (target / file.name).chmod(0o644)
+
+
+def _licences(path: Path) -> None:
+    """One file with which licence is whose, and the texts: not every host has them."""
+    texts = [ROOT / "LICENSE", *sorted((ROOT / "LICENSES").glob("*.txt"))]
+    ruler = "\n" + "-" * 72 + "\n\n"
+    path.write_text(ruler.join(text.read_text() for text in texts))
+    path.chmod(0o644)
 
 
 def _man_pages(target: Path) -> None:

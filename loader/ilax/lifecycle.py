@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 from ilax import (
     attach,
@@ -26,6 +25,7 @@ from ilax import (
     prefix_rows,
     program_set,
     schema,
+    sysctls,
     tc_order,
     xdp_slot,
 )
@@ -39,7 +39,7 @@ from ilax.instance import MAP_NAMES, Instance, own_netns
 from ilax.kernel import require_kernel
 from ilax.netlink import LOOPBACK, Interface, Network
 from ilax.others import Other
-from ilax.pins import PinFolder, ensure_bpffs, remove_folder
+from ilax.pins import PinFolder, ensure_bpffs, hidden_hint, remove_folder
 from ilax.privileges import require_capabilities
 from ilax.tables import Table, index_key
 from ilax.tc_order import Place
@@ -105,7 +105,8 @@ def up(instance: str, options: UpOptions) -> UpResult:
         NotFoundError: there is no such uplink; nothing was touched.
         LayoutError: pinned maps of another contract; nothing was touched.
         VerifierError: the kernel refused a program; the old state runs on.
-        ConflictError: a foreign XDP program or slot, or another namespace's instance.
+        ConflictError: a foreign XDP program or slot, another namespace's instance, or
+            a mount namespace that would take all of it away with the command.
     """
     require_kernel()
     require_capabilities("bring an instance up")
@@ -180,7 +181,9 @@ def down(instance: str, *, force: bool = False) -> None:
     require_capabilities("take an instance down")
     pins = PinFolder(instance)
     if not pins.base.is_dir():
-        raise NotFoundError(f"instance {instance} is not up; nothing was changed")
+        raise NotFoundError(
+            f"instance {instance} is not up; nothing was changed", hint=hidden_hint()
+        )
     with pins.lock():
         if not pins.version.is_dir() and pins.other_versions():
             # Instance.open() says which contract that is.
@@ -520,7 +523,7 @@ def _leave(network: Network, before: _Ways, now: _Ways | None, neighbours: Seque
 
 def _advice(options: UpOptions) -> list[str]:
     notes = []
-    if Path("/proc/sys/net/ipv6/conf/all/forwarding").read_text().strip() != "1":
+    if sysctls.read("all", "forwarding") != 1:
         notes.append(
             "net.ipv6.conf.all.forwarding is 0: this host will not answer with Time Exceeded or "
             "Packet Too Big, nor route between containers and other networks"

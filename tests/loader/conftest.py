@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,15 +15,26 @@ from click.testing import CliRunner, Result
 from ilax import netlink
 from ilax.cli import cli
 from ilax.errors import IlaxError
-from lab.cleanup import owned, unwinding_signals
+from lab.cleanup import PREFIX, owned, unwinding_signals
 
 SIR_PREFIX = "2001:db8:5a5a:1::/64"
 LOCATOR = "2001:db8:42:7::/64"
 OTHER_LOCATOR = "2001:db8:42:8::/64"
 BLOCK = "2001:db8:42::/48"
 UPLINK = "up0"
-TAG = "ilxunit"  # see `lab.cleanup.PREFIX`
+TAG = f"{PREFIX}{os.getpid():x}unit"
 CONTAINER = f"{TAG}-c"
+# How a file for `ilax apply` begins that declares what `Lab.up` makes.
+FILE_HEAD = f"""\
+version = 1
+[up]
+uplink = "{UPLINK}"
+sir-prefix = "{SIR_PREFIX}"
+locator = "{LOCATOR}"
+block = "{BLOCK}"
+max-endpoints = 64
+max-mappings = 1024
+"""
 
 
 def sir(number: int) -> str:

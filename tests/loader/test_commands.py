@@ -195,6 +195,29 @@ def test_a_wrong_mapping_writes_nothing(running: Lab, arguments: list[str]) -> N
     assert running.ilax("mapping", "export", "-").output.splitlines()[1:] == []
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--device", "eth0"],
+        ["--delivery", "xdp"],
+        ["--link", "netkit"],
+        ["--mtu", "1400"],
+        ["--any-source"],
+        ["--any-source", "--mtu", "1400"],
+    ],
+    ids=" ".join,
+)
+def test_an_address_of_the_host_has_no_device_to_ask_about(
+    running: Lab, options: list[str]
+) -> None:
+    """As `apply` says it; what was asked for and left out would go unnoticed."""
+    result = running.ilax("endpoint", "add", sir(5), "--host", *options)
+    assert result.exit_code == USAGE
+    for name in (word for word in options if word.startswith("--")):
+        assert name in result.output
+    assert json.loads(running.ilax("--json", "endpoint", "list").output) == []
+
+
 def test_commands_outside_of_the_namespace_change_nothing(running: Lab) -> None:
     with Instance.open(running.instance) as instance:
         row = instance.config.get(bytes(4))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from lab.cgroups import Cgroups, own_cgroups
 
-from .conftest import Lab, sir
+from .conftest import TAG, Lab, sir
 from .limit_state import assert_safe, assert_tidy, read
 
 PATHS = ("a", "a/b", "a/b/c", "a/b/c/d", "a/b/c/d/e", "a/b/c/d/e/f", "a/x", "y", "y/z")
@@ -133,7 +133,7 @@ STEPS = st.one_of(
 
 @pytest.fixture
 def own() -> Iterator[Cgroups]:
-    with own_cgroups("ilxwalk") as made:
+    with own_cgroups(f"{TAG}walk") as made:
         yield made
 
 

@@ -7,7 +7,6 @@ libraries at start-up.
 
 from __future__ import annotations
 
-import csv
 import errno
 import importlib
 import logging
@@ -110,8 +109,6 @@ def main() -> None:
         cli(prog_name="ilax")
     except IlaxError as error:
         _fail(error)
-    except csv.Error as error:
-        _fail(UsageError(f"cannot read the CSV: {error}; nothing was written"))
     except UnicodeDecodeError as error:
         _fail(UsageError(f"the input is no UTF-8 text ({error.reason}); nothing was written"))
     except PermissionError as error:

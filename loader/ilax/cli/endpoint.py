@@ -6,12 +6,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from ilax.address import Address
 from ilax.cli.context import ADDRESS, Context, pass_context, plain, table
 
 if TYPE_CHECKING:
     from ilax.cgroups import Cgroup
+
+# What `add` asks about a container's pair of devices, which the host's own address has not.
+_OF_A_CONTAINER = ("device", "delivery", "link", "mtu", "any_source")
 
 
 @click.group()
@@ -76,6 +80,8 @@ def add(
 
     if host == (netns is not None):
         raise click.UsageError("give either --netns or --host")
+    if host:
+        _refuse_options_of_containers()
     with Instance.open(context.instance) as instance:
         whose = _cgroup(cgroup)
         if netns is None:
@@ -95,6 +101,16 @@ def add(
                 ),
             )
     context.show(added, f"endpoint {added.sir} added, wire address {added.wire}")
+
+
+def _refuse_options_of_containers() -> None:
+    source = click.get_current_context().get_parameter_source
+    given = [name for name in _OF_A_CONTAINER if source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(
+            f"{options}: no meaning for an address of the host (--host); nothing was changed"
+        )
 
 
 def _cgroup(text: str | None) -> Cgroup | None:
