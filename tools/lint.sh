@@ -26,7 +26,7 @@ project_files() { git ls-files -z --cached --others --exclude-standard --dedupli
 clang_format() { project_files '*.c' '*.h' | xargs -0 clang-format-19 --dry-run -Werror; }
 
 shell() {
-	project_files '*.sh' .ci/run packaging/debian/postinst packaging/debian/prerm |
+	project_files '*.sh' .ci/run packaging/debian/postinst packaging/debian/prerm 'packaging/hooks/*' |
 		xargs -0 shellcheck
 }
 

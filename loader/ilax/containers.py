@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Collection
@@ -257,7 +258,7 @@ def _make_link(
     fd = os.open(namespace, os.O_RDONLY)
     with ExitStack() as closing:
         closing.callback(os.close, fd)
-        network.add_pair(options.link, f"{endpoints.DEVICE_PREFIX}%d", options.device, fd, mtu)
+        _add_pair(network, options, fd, mtu)
         with inside(fd), Network() as inner_network:
             inner = inner_network.interface(options.device)
             change.on_failure(network.delete_interface, inner.peer)
@@ -270,8 +271,40 @@ def _make_link(
             inner_network.add_address(inner.index, str(options.sir), 128)
             inner_network.set_up(inner.index)
             inner_network.add_neighbour(inner.index, GATEWAY, host.mac)
-            inner_network.add_route("::/0", inner.index, gateway=GATEWAY)
+            try:
+                inner_network.add_route("::/0", inner.index, gateway=GATEWAY)
+            except ConflictError as error:
+                raise ConflictError(
+                    f"network namespace {options.netns}: {error}; endpoint {options.sir} was not "
+                    "added, and what was made for it is undone",
+                    hint="a container has its default route from ilax: remove the other one first",
+                ) from error
     return host, inner
+
+
+def _add_pair(network: Network, options: AddOptions, namespace: int, mtu: int) -> None:
+    """The bare pair of devices.
+
+    Raises:
+        ConflictError: the name is taken on the inner side.
+        SystemCallError: of netkit, where the kernel does not know it, with what to do.
+    """
+    template = f"{endpoints.DEVICE_PREFIX}%d"
+    try:
+        network.add_pair(options.link, template, options.device, namespace, mtu)
+    except SystemCallError as error:
+        if error.errno == errno.EEXIST:
+            raise ConflictError(
+                f"interface {options.device} exists already in network namespace "
+                f"{options.netns}; nothing was changed",
+                hint="give the endpoint's interface another name: --device",
+            ) from error
+        if error.errno == errno.EOPNOTSUPP and options.link == "netkit":
+            error.hint = (
+                "this kernel cannot make netkit devices (Linux 6.7 with CONFIG_NETKIT can); "
+                "nothing was changed: leave --link netkit out, or take veth"
+            )
+        raise
 
 
 def _ignore_advertisements(device: str) -> None:

@@ -12,7 +12,7 @@ from ilax.attach import Hook, TcMode
 from ilax.bpf import Program, wait_for_programs
 from ilax.bpf.link import TCX_INGRESS
 from ilax.bpf.map import ANY, EXIST, NO_EXIST
-from ilax.errors import ConflictError, NotFoundError
+from ilax.errors import ConflictError, MapFullError, NotFoundError
 from ilax.netlink import LOOPBACK, interface_names
 from ilax.tables import index_key
 from ilax.transaction import Transaction
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ilax.instance import Instance
     from ilax.netlink import Interface, Network
+    from ilax.tables import Table
 
 CONTAINER_PROGRAM = "ilax_from_task"
 
@@ -88,7 +89,12 @@ def _from_row(row: np.void | Any) -> Endpoint:
 
 def read_all(instance: Instance) -> list[Endpoint]:
     """All endpoints, by SIR address."""
-    _, rows = instance.endpoints.rows()
+    return read_table(instance.endpoints)
+
+
+def read_table(table: Table) -> list[Endpoint]:
+    """The same of an open `ilax_endpoints`."""
+    _, rows = table.rows()
     return sorted((_from_row(row) for row in rows), key=lambda e: e.sir)
 
 
@@ -189,7 +195,12 @@ def _write(instance: Instance, endpoint: Endpoint, flags: int) -> None:
     row["host_mac"] = list(endpoint.host_mac)
     if endpoint.owns_link:
         row["flags"] = schema.enum("ilax_endpoint_flag")["ILAX_ENDPOINT_OWNS_LINK"]
-    instance.endpoints.put(endpoint.wire.packed, row, flags)
+    try:
+        instance.endpoints.put(endpoint.wire.packed, row, flags)
+    except MapFullError as error:
+        raise MapFullError(
+            f"add endpoint {endpoint.sir} to map ilax_endpoints", error.errno, 0
+        ) from error
     if flags != NO_EXIST:
         wait_for_programs()
 

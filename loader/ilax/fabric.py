@@ -73,6 +73,15 @@ class Fabric:
             + [("ILAX_PREFIX_BLOCK", p) for p in blocks]
         )
 
+    def doubt(self, locator: Prefix) -> str:
+        """What there is to say about a locator beside the blocks; "" if nothing is."""
+        if not self.blocks or any(locator in block for block in self.blocks):
+            return ""
+        return (
+            f"{locator} is outside of every block: hosts that have these blocks let tasks "
+            "address it"
+        )
+
     def check_sir(self, sir: Address) -> None:
         """Raise unless `sir` can be the address of a task.
 
@@ -308,10 +317,19 @@ def row_words(row: Row) -> str:
 
 def sir_prefixes(rows: Iterable[Row]) -> list[Prefix]:
     """SIR prefixes among rows, also of rows that contradict others."""
+    return _of_kind(rows, "ILAX_PREFIX_SIR")
+
+
+def locators(rows: Iterable[Row]) -> list[Prefix]:
+    """Locators among rows, also of rows that contradict others."""
+    return _of_kind(rows, "ILAX_PREFIX_LOCATOR")
+
+
+def _of_kind(rows: Iterable[Row], kind: str) -> list[Prefix]:
     found = []
     for row in rows:
         with contextlib.suppress(AddressError):
-            if _is_sir(row):
+            if _kinds().get(row.kind) == kind:
                 found.append(_prefix(row))
     return found
 

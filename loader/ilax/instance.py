@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
-from ilax import schema
+from ilax import namespaces, schema
 from ilax.bpf import Map
 from ilax.bpf.handle import Closing
 from ilax.errors import ConflictError, LayoutError, NotFoundError
@@ -47,6 +47,26 @@ MAP_NAMES = tuple(sorted(name for names in MAPS_BY_MINOR.values() for name in na
 def own_netns() -> int:
     """Inode number of the network namespace of this process."""
     return Path("/proc/self/ns/net").stat().st_ino
+
+
+def refuse_other_netns(name: str, netns: int, action: str) -> NoReturn:
+    """Raise since an instance serves another network namespace than this one.
+
+    Raises:
+        ConflictError: says which namespace is the right one, and the way into it.
+    """
+    path = namespaces.visible().get(netns)
+    hint = f"run `nsenter --net={path} ilax ...`, or name another --instance"
+    if path is None:
+        hint = (
+            "that namespace is in sight nowhere: if it is gone, `ilax --instance "
+            f"{name} down --force` removes what is left; or name another --instance"
+        )
+    raise ConflictError(
+        f"cannot {action}: instance {name} serves another network namespace "
+        f"(net:[{netns}]); nothing was changed",
+        hint=hint,
+    )
 
 
 class Instance(Closing):
@@ -133,20 +153,19 @@ class Instance(Closing):
         row = self.config.get(index_key(0))
         netns = int(row["netns"]) if row is not None else 0
         if netns != own_netns():
-            raise ConflictError(
-                f"cannot {action}: instance {self.name} serves another network namespace "
-                f"(net:[{netns}]); nothing was changed",
-                hint="run ilax inside of it (nsenter --net=...), or name another --instance",
-            )
+            refuse_other_netns(self.name, netns, action)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, to_read: bool = False) -> Iterator[None]:
         """Keep other loaders away while rows are read and changed by what they say.
+
+        Args:
+            to_read: nothing is going to be changed.
 
         Raises:
             ConflictError: the instance was taken down since it was opened, or half of it.
         """
-        with self.pins.lock():
+        with self.pins.lock(to_read=to_read):
             if not self.is_pinned():
                 raise ConflictError(
                     f"instance {self.name} was taken down meanwhile; nothing was changed",

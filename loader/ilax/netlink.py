@@ -211,6 +211,12 @@ class Network:
                 self._ipr.addr("replace", **arguments)
         return added
 
+    def addresses_of(self, index: int) -> list[str]:
+        """IPv6 addresses of an interface."""
+        with errors(f"list addresses of interface {index}"):
+            rows = list(self._ipr.get_addr(family=_FAMILY, index=index))
+        return [str(row.get_attr("IFA_ADDRESS")) for row in rows]
+
     def delete_address(self, index: int, address: str, length: int) -> None:
         """Remove an address; what is gone already is fine."""
         with errors(f"delete address {address} of interface {index}", fine=_GONE):
@@ -262,9 +268,11 @@ class Network:
                 continue
             oif = route.get_attr("RTA_OIF")
             if route["proto"] != ROUTE_PROTOCOL or own not in (oif, None):
+                device = interface_names().get(oif)
+                where = f"device {device}" if device else "no device"
                 raise ConflictError(
                     f"a route to {destination} exists already (protocol {route['proto']}, "
-                    f"interface {oif}); it was left alone"
+                    f"{where}); it was left alone"
                 )
 
     def delete_route(self, destination: str, index: int, *, protocol: int = ROUTE_PROTOCOL) -> None:
@@ -340,6 +348,13 @@ def _interface(link: Any) -> Interface:
         peer=int(link.get_attr("IFLA_LINK") or 0),
         peer_namespace=None if namespace is None else int(namespace),
     )
+
+
+def sysctl(device: str, name: str) -> int | None:
+    """A setting of net.ipv6.conf in this thread's namespace; None if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(Path("/proc/sys/net/ipv6/conf", device, name).read_text())
+    return None
 
 
 def interface_names() -> dict[int, str]:
@@ -423,17 +438,27 @@ def namespace_path(name: str) -> Path:
     else:
         path = Path("/run/netns") / name
     try:
-        with path.open("rb", buffering=0) as namespace:
-            kind = fcntl.ioctl(namespace, _NS_GET_NSTYPE)
+        if not is_namespace(path):
+            raise NotFoundError(f"{path} is no network namespace; nothing was changed")
     except FileNotFoundError:
         raise NotFoundError(f"no network namespace {name} ({path}); nothing was changed") from None
-    except PermissionError:
+    return path
+
+
+def is_namespace(path: Path) -> bool:
+    """Whether a file is a network namespace.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        PermissionError: it may not be opened.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            return fcntl.ioctl(file, _NS_GET_NSTYPE) == _CLONE_NEWNET
+    except (FileNotFoundError, PermissionError):
         raise
     except OSError:
-        kind = 0  # a folder, or not a namespace
-    if kind != _CLONE_NEWNET:
-        raise NotFoundError(f"{path} is no network namespace; nothing was changed")
-    return path
+        return False  # a folder, or not a namespace
 
 
 @contextlib.contextmanager

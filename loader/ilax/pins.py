@@ -89,13 +89,21 @@ class PinFolder:
                 folder.rmdir()
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, *, to_read: bool = False) -> Iterator[None]:
         """Keep other loaders away, of all instances: they share hosts.
 
         Reading needs no lock: each update of a map is atomic. The lock is on the
         folder of all instances and leaves nothing behind; the kernel drops it
         with its owner. Who holds it and asks for it again waits for ever.
+
+        Args:
+            to_read: nothing is going to be changed.
+
+        Raises:
+            ConflictError: the file system of the pins is read-only.
         """
+        if not to_read:
+            require_writable()
         fd = self._lock_root()
         try:
             yield
@@ -174,6 +182,19 @@ def hidden_hint() -> str | None:
         f"no bpffs is mounted at {BPFFS} here: `ip netns exec` hides the one of the host, "
         "`nsenter --net=...` does not"
     )
+
+
+def require_writable() -> None:
+    """Raise where pins can be neither made nor removed, before half of a change is done.
+
+    Raises:
+        ConflictError: bpffs is mounted read-only.
+    """
+    if os.statvfs(BPFFS).f_flag & os.ST_RDONLY:
+        raise ConflictError(
+            f"{BPFFS} is mounted read-only; nothing was changed",
+            hint=f"`mount -o remount,rw {BPFFS}`, then try again",
+        )
 
 
 def ensure_bpffs() -> None:

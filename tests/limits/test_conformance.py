@@ -198,7 +198,7 @@ def test_what_a_parent_refuses_is_not_hoarded(timed: Timed) -> None:
     )
     for frames in (1, 3, 13, 40, 200):
         timed.run(np.arange(frames, dtype=np.uint64) * np.uint64(1000), 9000)
-        held = timed.maps["ilax_chunks"].lookup(index_key(1))
+        held = timed.maps["ilax_chunks"].lookup(index_key(1)) or b""
         left = np.frombuffer(held, schema.dtype("ilax_chunk"))["left"]
         assert left.max() <= (1 << chunk) * NS
 

@@ -31,9 +31,7 @@ def wait_for_programs() -> None:
         outer = _new_array(stack, _ARRAY_OF_MAPS, inner)
         key, value = _libbpf.new_uint32(0), _libbpf.new_uint32(inner)
         check_system_call(
-            _libbpf.lib.bpf_map_update_elem(
-                outer, _libbpf.pointer(key), _libbpf.pointer(value), 0
-            ),
+            _libbpf.lib.bpf_map_update_elem(outer, _libbpf.pointer(key), _libbpf.pointer(value), 0),
             "wait for running programs",
         )
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ilax import program_set
-from ilax.check import namespaces, restore
+from ilax import namespaces, program_set
+from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
 from ilax.errors import LayoutError, NotFoundError, OlderMinorError

@@ -9,10 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ilax import endpoints, fabric, xdp_slot
+from ilax import endpoints, fabric, namespaces, xdp_slot
 from ilax.bpf import Link, LinkInfo, Program
 from ilax.bpf.handle import Closing
-from ilax.check import namespaces
 from ilax.check.model import Needs
 from ilax.check.snapshot import Snapshot
 from ilax.errors import IlaxError, NotFoundError

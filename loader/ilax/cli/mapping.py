@@ -48,12 +48,15 @@ def add(context: Context, sir: Address, wire: Address | None, locator: Prefix | 
     Example:
       ilax mapping add 2001:db8:5a5a:1:2000::9 --locator 2001:db8:42:8::/64
     """
-    from ilax import mappings
+    from ilax import fabric, mappings
     from ilax.instance import Instance
 
     with Instance.open(context.instance) as instance:
         added = mappings.add(instance, sir, wire=wire, locator=locator)
+        doubt = fabric.read(instance).doubt(Prefix(added.wire.prefix))
     context.show(added, f"mapping {added.sir} -> {added.wire} ({added.action})")
+    if doubt:
+        click.echo(f"note: {doubt}", err=True)
 
 
 @mapping.command("del")

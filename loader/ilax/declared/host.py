@@ -19,6 +19,7 @@ from ilax.declared.positions import Path
 from ilax.declared.problems import Problems
 from ilax.errors import IlaxError
 from ilax.instance import own_netns
+from ilax.namespaces import named as named_namespaces
 from ilax.netlink import Interface, Network
 
 _SIOCGIFHWADDR = 0x8927
@@ -156,11 +157,9 @@ def namespaces() -> Iterator[tuple[str, FilePath]]:
 
 
 def _candidates() -> Iterator[tuple[str, FilePath]]:
-    folder = FilePath("/run/netns")
-    if folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            # A name of digits would be taken for a process.
-            yield (str(path) if path.name.isdigit() else path.name), path
+    for path in named_namespaces():
+        # A name of digits would be taken for a process.
+        yield (str(path) if path.name.isdigit() else path.name), path
     for path in sorted(FilePath("/proc").iterdir()):
         if path.name.isdigit():
             yield path.name, path / "ns/net"
