@@ -12,7 +12,7 @@ from ilax.attach import Hook, TcMode
 from ilax.bpf import Program, wait_for_programs
 from ilax.bpf.link import TCX_INGRESS
 from ilax.bpf.map import ANY, EXIST, NO_EXIST
-from ilax.errors import ConflictError, MapFullError, NotFoundError
+from ilax.errors import AddressError, ConflictError, MapFullError, NotFoundError
 from ilax.netlink import LOOPBACK, interface_names
 from ilax.tables import index_key
 from ilax.transaction import Transaction
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ilax.fabric import Fabric
     from ilax.instance import Instance
     from ilax.netlink import Interface, Network
     from ilax.tables import Table
@@ -32,6 +33,7 @@ DEVICE_PREFIX = "iltask"
 
 # The contract's mtu field has 16 bits; 0 means "not checked".
 _MTU_MAX = 0xFFFF
+_GENERATION_MAX = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +116,28 @@ def find(instance: Instance, sir: Address) -> Endpoint:
     """The endpoint with a SIR address.
 
     Raises:
+        UsageError: there is none, and none could have it.
         NotFoundError: there is none.
     """
-    known = fabric.read(instance)
-    known.check_sir(sir)
-    for locator in known.locators:
-        row = instance.endpoints.get(known.to_wire(sir, locator).packed)
-        if row is not None:
-            return _from_row(row)
-    # A row that another writer made may stand under any key.
+    known = fabric.survey(instance).fabric
+    for wire in _wires(known, sir) if known else ():
+        found = get(instance, wire)
+        if found is not None and found.sir == sir:
+            return found
+    # A row that another writer made may be of any address, and stand under any key.
     for row in _with_sir(instance, sir):
         return _from_row(row)
+    if known:
+        known.check_sir(sir)
     raise NotFoundError(f"no endpoint {sir} in instance {instance.name}; nothing was changed")
+
+
+def _wires(known: Fabric, sir: Address) -> list[Address]:
+    """Where an endpoint should stand; nowhere if no task can have the address."""
+    try:
+        return [known.to_wire(sir, locator) for locator in known.locators]
+    except AddressError:
+        return []
 
 
 def exists(instance: Instance, sir: Address) -> bool:
@@ -188,9 +200,12 @@ def _write(instance: Instance, endpoint: Endpoint, flags: int) -> None:
     row["ifindex"] = endpoint.ifindex
     row["slot"] = endpoint.slot
     row["limit"] = endpoint.limit
-    row["generation"] = endpoint.generation
+    row["generation"] = endpoint.generation & _GENERATION_MAX
     row["mtu"] = endpoint.mtu if endpoint.mtu <= _MTU_MAX else 0
-    row["delivery"] = deliveries()[endpoint.delivery]
+    known = deliveries()
+    # A number: what another daemon has written, and is not what changes.
+    delivery = endpoint.delivery
+    row["delivery"] = known[delivery] if delivery in known else int(delivery)
     row["mac"] = list(endpoint.mac)
     row["host_mac"] = list(endpoint.host_mac)
     if endpoint.owns_link:
@@ -309,7 +324,8 @@ def _remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
     if host and endpoint.owns_link:
         # By its row only the address is known to be ours.
         network.delete_address(LOOPBACK, str(endpoint.sir), 128)
-    instance.endpoints.delete(endpoint.wire.packed)
+    for key in _keys(instance, endpoint):
+        instance.endpoints.delete(key)
     mappings.delete_local(instance, endpoint.sir, endpoint.wire)
     if host:
         return
@@ -326,6 +342,17 @@ def _remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
     attach.detach_tc(network if device else None, instance.pins.links, port_hook(endpoint.ifindex))
     instance.ports.delete(index_key(endpoint.ifindex))
     instance.devices.delete(index_key(endpoint.ifindex))
+
+
+def _keys(instance: Instance, endpoint: Endpoint) -> list[bytes]:
+    """Where an endpoint stands: under its wire address, unless another writer made it."""
+    here = get(instance, endpoint.wire)
+    if here is not None and here.sir == endpoint.sir:
+        return [endpoint.wire.packed]
+    keys, rows = instance.endpoints.rows()
+    return [
+        key.tobytes() for key, row in zip(keys, rows, strict=True) if _from_row(row) == endpoint
+    ]
 
 
 def remove_all(network: Network, instance: Instance) -> None:

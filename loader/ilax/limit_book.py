@@ -32,10 +32,36 @@ if TYPE_CHECKING:
 
 def slots_by_cgroup(instance: Instance) -> dict[int, int]:
     """Slot of each cgroup that has a row."""
+    return read_slots(instance)[0]
+
+
+def read_slots(instance: Instance) -> tuple[dict[int, int], dict[int, int]]:
+    """Slots by cgroup, and those of rows that only another daemon can have written.
+
+    Such a row names no slot that there is, or the one of another cgroup: of several that
+    name one slot, it is the one's that charges it, else the first one's.
+    """
     keys, values = instance.cgroups.lookup_batch()
-    return dict(
-        zip(keys.view("<u8")[:, 0].tolist(), values.view("<u4")[:, 0].tolist(), strict=True)
-    )
+    claims: dict[int, list[int]] = defaultdict(list)
+    for cgroup, slot in zip(
+        keys.view("<u8")[:, 0].tolist(), values.view("<u4")[:, 0].tolist(), strict=True
+    ):
+        claims[slot].append(cgroup)
+    slots: dict[int, int] = {}
+    strays: dict[int, int] = {}
+    for slot, cgroups in claims.items():
+        owner = _owner(instance, slot, cgroups)
+        for cgroup in cgroups:
+            (slots if cgroup == owner else strays)[cgroup] = slot
+    return slots, strays
+
+
+def _owner(instance: Instance, slot: int, cgroups: list[int]) -> int | None:
+    if not 0 < slot < instance.limits.map.max_entries:
+        return None
+    if len(cgroups) == 1:
+        return cgroups[0]
+    return min(cgroups, key=lambda cgroup: (cgroup_attach.slot(instance, cgroup) != slot, cgroup))
 
 
 def _next_change(generation: int) -> int:
@@ -56,6 +82,7 @@ class Book:
     Attributes:
         cgroups: all that exist.
         slots: slot of each cgroup with a row.
+        strays: slots of rows that make no sense (`read_slots`).
         rows: of `ilax_limits`, by slot.
         users: endpoints by the slot that they name.
         tree: who is limited, and who is whose parent.
@@ -64,7 +91,7 @@ class Book:
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
         self.cgroups = Tree.read()
-        self.slots = slots_by_cgroup(instance)
+        self.slots, self.strays = read_slots(instance)
         self.rows: Rows = instance.limits.rows()[1]
         self.users: dict[int, list[Endpoint]] = defaultdict(list)
         for endpoint in endpoints.read_limited(instance):
@@ -74,7 +101,7 @@ class Book:
     def _tree(self) -> LimitTree:
         owners = {slot: cgroup for cgroup, slot in self.slots.items()}
         costs = self.rows["byte_cost"] | self.rows["packet_cost"]
-        return LimitTree(
+        tree = LimitTree(
             parents={
                 cgroup: owners.get(int(self.rows[slot]["parents"][0]), 0)
                 for cgroup, slot in self.slots.items()
@@ -82,6 +109,7 @@ class Book:
             limited=frozenset(c for c, slot in self.slots.items() if costs[slot]),
             ancestors={number: cgroup.ancestors for number, cgroup in self.cgroups.by_id.items()},
         )
+        return tree.possible()
 
     def rules(self, slot: int) -> Rules:
         """The rules in a slot."""

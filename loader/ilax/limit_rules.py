@@ -334,6 +334,8 @@ def fill(row: np.void | Any, rules: Rules, cpus: int) -> None:
     row["byte_cost"], row["packet_cost"] = rules.byte_cost, rules.packet_cost
     row["burst"], row["mark"], row["drop"] = rules.burst, rules.mark, rules.drop
     row["small"] = rules.small
-    row["action"] = actions()[rules.action]
+    known = actions()
+    # A number: what another daemon has written, and is put back.
+    row["action"] = known[rules.action] if rules.action in known else int(rules.action)
     row["tag_mark"], row["tag_prio"] = rules.tag_mark, rules.tag_priority
     row["chunk"] = chunk(rules.burst, cpus) if rules.limits else 0

@@ -65,6 +65,28 @@ class LimitTree:
             raise _TooDeep(cgroup, len(found))
         return tuple(found)
 
+    def possible(self) -> LimitTree:
+        """The same tree if it can be; else one in which wrong parents are the nearest ones.
+
+        Another daemon may have written a cycle, or too many levels.
+        """
+        if not (wrong := self._wrong()):
+            return self
+        # What is right has only right ones above it, and no cgroup is its own ancestor.
+        tree = replace(self, parents={**self.parents, **{c: self.nearest(c) for c in wrong}})
+        return replace(tree, parents={**tree.parents, **dict.fromkeys(tree._wrong(), 0)})
+
+    def _wrong(self) -> list[int]:
+        """Cgroups whose chain has no end, or one that is too far."""
+        found = []
+        for cgroup in self.parents:
+            above = self.parents[cgroup]
+            for _ in range(LEVELS):
+                above = self.parents.get(above, 0)
+            if above:
+                found.append(cgroup)
+        return found
+
     def chains(self) -> dict[int, tuple[int, ...]]:
         """The chain of every cgroup with a row.
 

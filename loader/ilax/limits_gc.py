@@ -41,6 +41,7 @@ class Collected:
     """What was wrong, and is right now unless this was a dry run.
 
     Attributes:
+        strays: cgroups whose row names no slot, or the one of another cgroup.
         removed: rows of cgroups that are gone.
         unused: cgroups whose empty row no endpoint names any more.
         endpoints: that named a slot of nobody.
@@ -51,6 +52,7 @@ class Collected:
     """
 
     dry_run: bool
+    strays: list[int] = field(default_factory=list)
     removed: list[Removed] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     endpoints: list[Address] = field(default_factory=list)
@@ -90,6 +92,7 @@ def collect(instance: Instance, *, dry_run: bool = False) -> Collected:
         tree = book.tree.remove(doomed)
         found = Collected(
             dry_run=dry_run,
+            strays=sorted(book.strays),
             removed=[
                 Removed(
                     cgroup,
@@ -110,6 +113,9 @@ def collect(instance: Instance, *, dry_run: bool = False) -> Collected:
             rewritten=sorted(map(names, book.differing(tree, {}))),
         )
         if not dry_run:
+            for cgroup in book.strays:
+                # Only its own row: the slot is another's, or nowhere.
+                book.withdraw(cgroup)
             for user in [*lost, *(user for cgroup in dead for user in book.users_of(cgroup))]:
                 book.point(user, 0)
             for cgroup in needless:

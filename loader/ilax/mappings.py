@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # smooth progress bar.
 CHUNK_ROWS = 65536
 
+# A daemon may have written it; there is none above.
+_GENERATION_MAX = (1 << 64) - 1
+
 # Looking up so many rows takes less time than reading a large table.
 _FEW_ROWS = 4096
 
@@ -113,7 +116,7 @@ def add(
 
 def _next_generation(instance: Instance, sir: Address) -> int:
     old = instance.mappings.get(sir.packed)
-    return int(old["generation"]) + 1 if old is not None else 1
+    return min(int(old["generation"]) + 1, _GENERATION_MAX) if old is not None else 1
 
 
 def _put(instance: Instance, mapping: Mapping) -> None:
@@ -320,6 +323,7 @@ class Standing:
                 | (old["wire"]["identifier"] != wire[asked, 1])
                 | (old["action"] != actions_of(known, wire[asked]))
             )
+            changed &= old["generation"] < _GENERATION_MAX
             found[asked] = old["generation"] + changed.astype(np.uint64)
         return found
 

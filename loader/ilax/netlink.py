@@ -94,6 +94,10 @@ def errors(action: str, *, fine: tuple[int, ...] = ()) -> Iterator[None]:
             raise SystemCallError(action, error.code) from error
     except OSError as error:
         raise SystemCallError(action, error.errno or errno.EIO) from error
+    except struct.error as error:
+        # Rows of any daemon may have a number that the kernel gives to no interface.
+        if errno.ENODEV not in fine:
+            raise SystemCallError(action, errno.ENODEV) from error
 
 
 class Network:

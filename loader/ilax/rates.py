@@ -51,7 +51,8 @@ class _Names:
         self.at = time.monotonic()
         _, rows = instance.endpoints.rows()
         self.total = len(rows)
-        rows = rows[rows["slot"] != 0]
+        # A daemon may have written anything.
+        rows = rows[(rows["slot"] != 0) & (rows["slot"] < instance.traffic.map.max_entries)]
         # In the order of their addresses, where they are equal in all else.
         self.rows = rows[np.lexsort((rows["sir"]["identifier"], rows["sir"]["prefix"]))]
         by_cgroup = slots_by_cgroup(instance)

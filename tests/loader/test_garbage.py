@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Iterator
 from unittest import mock
 
 import pytest
@@ -16,10 +18,26 @@ from datapath import packets, plan
 from datapath.plan import CBIT
 from ilax.bpf import Map
 from ilax.cli import main
+from ilax.instance import Instance
+from ilax.lifecycle import SIR_GATEWAY
+from ilax.netlink import Network
 from ilax.pins import PinFolder
+from lab.cgroups import own_cgroups
 
 from . import garbage as g
-from .conftest import BLOCK, LOCATOR, SIR_PREFIX, Lab, sir
+from . import hostile
+from .conftest import (
+    BLOCK,
+    CONTAINER,
+    FILE_HEAD,
+    LOCATOR,
+    OTHER_LOCATOR,
+    SIR_PREFIX,
+    TAG,
+    UPLINK,
+    Lab,
+    sir,
+)
 
 CASES = int(os.environ.get("ILAX_CASES", "1000")) // 40
 DOCUMENTED = range(10)
@@ -58,9 +76,14 @@ def _run(lab: Lab, *arguments: str, stdin: bytes = b"") -> int:
             code = end.code if isinstance(end.code, int) else 1
         told = streams[1].getvalue()
     assert b"Traceback" not in told
-    assert code in DOCUMENTED or code in OF_ITS_OWN.get(arguments[0], ()), told
+    assert code in DOCUMENTED or code in OF_ITS_OWN.get(_noun(arguments), ()), told
     assert not 0 < code < 10 or told, "refused without a word"
     return code
+
+
+def _noun(arguments: tuple[str, ...]) -> str:
+    """Which command it is."""
+    return next(word for word in arguments if word != "--json")
 
 
 def _refuses_whole(lab: Lab, *arguments: str, stdin: bytes = b"") -> None:
@@ -173,3 +196,99 @@ def test_arguments(running: Lab, command: list[str]) -> None:
 def test_up(running: Lab, options: dict[str, str]) -> None:
     """An instance that is up stays as it is when another wish for it is refused."""
     _refuses_whole(running, "up", *(word for pair in options.items() for word in pair))
+
+
+# Every command that looks at rows, besides those of TYPED; with them, all of them.
+AGAIN = ("--uplink", UPLINK, "--sir-prefix", SIR_PREFIX, "--locator", LOCATOR, "--block", BLOCK)
+LOOKS: list[tuple[str, ...]] = [
+    ("status",),
+    ("endpoint", "list"),
+    ("endpoint", "show", sir(5)),
+    ("mapping", "list"),
+    ("mapping", "export", "-"),
+    ("limit", "list"),
+    ("limit", "show", "1"),
+    ("limit", "watch", "--count", "1", "--interval", "10ms"),
+    ("limit", "gc", "--dry-run"),
+    ("counters",),
+    ("top", "--once", "--interval", "100ms"),
+    ("monitor", "--duration", "0.01"),
+    ("exporter", "--once"),
+    ("check",),
+    ("export",),
+    ("plan", "-"),
+    ("explain", "--in", "uplink", "--dst", str(hostile.wire(5))),
+    ("explain", "--in", "uplink", "--dst", sir(5)),
+    ("explain", "--in", "host", "--dst", sir(6)),
+    ("explain", "--in", sir(5), "--dst", sir(6)),
+]
+CHANGES: list[tuple[str, ...]] = [
+    ("endpoint", "add", sir(5), "--netns", CONTAINER),
+    ("endpoint", "add", sir(6), "--host"),
+    ("endpoint", "set", sir(5), "--cgroup", "none"),
+    ("endpoint", "set", sir(5), "--cgroup", "CGROUP"),
+    ("endpoint", "del", sir(5)),
+    ("mapping", "add", sir(5), "--locator", OTHER_LOCATOR),
+    ("mapping", "import", "-"),
+    ("mapping", "del", sir(5)),
+    ("limit", "set", "CGROUP", "--rate", "10mbit"),
+    ("limit", "del", "CGROUP"),
+    ("limit", "del", "1"),
+    ("limit", "gc"),
+    ("check", "--fix"),
+    ("apply", "-"),
+    ("up", *AGAIN),
+    ("upgrade", "--before", "0", "--soak", "0"),
+    ("rollback",),
+]
+STDIN = {
+    "import": f"sir,locator\n{sir(5)},{OTHER_LOCATOR}\n".encode(),
+    "plan": FILE_HEAD.encode(),
+    "apply": FILE_HEAD.encode(),
+}
+
+
+@st.composite
+def all_commands(draw: st.DrawFn) -> list[str]:
+    if draw(st.booleans()):
+        return draw(commands())
+    command = draw(st.sampled_from([*LOOKS, *CHANGES]))
+    return [*(["--json"] if draw(st.booleans()) else []), *command]
+
+
+@pytest.fixture
+def limited(running: Lab) -> Iterator[tuple[Lab, str]]:
+    """With a limit, and the name of a cgroup that has none."""
+    with own_cgroups(f"{TAG}hostile") as own:
+        own.make("none")
+        assert running.ilax("limit", "set", own.name, "--rate", "100mbit").exit_code == 0
+        yield running, f"{own.name}/none"
+
+
+@settings(cases, max_examples=6 * CASES)
+@given(rows=st.lists(hostile.rows, min_size=1, max_size=4), command=all_commands())
+def test_rows_of_a_daemon(
+    limited: tuple[Lab, str], rows: list[hostile.Row], command: list[str]
+) -> None:
+    """Whatever stands in the maps: no traceback, and no check that ends in the middle."""
+    lab, cgroup = limited
+    words = [cgroup if word == "CGROUP" else word for word in command]
+    stdin = next((text for word, text in STDIN.items() if word in words), b"")
+    with hostile.written(lab.instance, rows):
+        _run(lab, *words, stdin=stdin)
+        if _noun(tuple(words)) == "check":
+            findings = json.loads(lab.ilax("--json", "check").output)["findings"]
+            assert [one for one in findings if one["id"] == "check.failed"] == []
+
+
+@settings(cases, max_examples=max(2, CASES // 8))
+@given(rows=st.lists(hostile.rows, min_size=20, max_size=40))
+def test_down_over_rows_of_a_daemon(lab: Lab, rows: list[hostile.Row]) -> None:
+    """It takes all of it; whose namespace and uplink it is, is what it goes by."""
+    assert lab.up().exit_code == 0
+    with Instance.open(lab.instance) as instance:
+        hostile.write(instance.maps, [row for row in rows if row.table != "config"])
+    assert _run(lab, "down") == 0
+    assert not PinFolder(lab.instance).base.exists()
+    with Network() as network:
+        assert network.routes_via(SIR_GATEWAY) == {}

@@ -5,10 +5,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ilax import limits_gc
+from ilax import limit_rules, limits_gc
 from ilax.check.model import Finding, Kind, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
+from ilax.limit_book import slots_by_cgroup
 
+# "a CPU borrows 2^chunk ns of the rate at a time, 0..30"
+_CHUNK_MAX = 30
+
+BAD_ROW = kind(
+    "limit.bad-row", Severity.WARNING,
+    "a row of ilax_cgroups that names no slot, or the one of another cgroup; whoever wrote it does "
+    "not keep the contract", Remedy.LIMITS,
+)  # fmt: skip
+BAD_RULES = kind(
+    "limit.bad-rules", Severity.ERROR,
+    "a limit with an action or a chunk that the contract does not know; whoever wrote it does not "
+    "keep it",
+)  # fmt: skip
 DEAD = kind(
     "limit.dead-cgroup", Severity.WARNING, "the row of a cgroup that is gone", Remedy.LIMITS
 )
@@ -41,6 +55,8 @@ def limits(view: View) -> Iterator[Finding]:
     def found(of: Kind, subject: object, seen: str, expected: str) -> Finding:
         return of.found(subject, seen=seen, expected=expected, command=view.command("limit gc"))
 
+    for number in would.strays:
+        yield found(BAD_ROW, f"cgroup {number}", "a slot that is not its own", "a slot of its own")
     for row in would.removed:
         users = f", named by {', '.join(map(str, row.endpoints))}" if row.endpoints else ""
         yield found(
@@ -56,6 +72,23 @@ def limits(view: View) -> Iterator[Finding]:
         yield found(NO_PROGRAM, f"cgroup {name}", "no program that charges it", "the program")
     for name in would.rewritten:
         yield found(PARENTS, f"cgroup {name}", "another chain of parents, or flags", "the tree's")
+
+
+@check(Needs.HOME)
+def rules(view: View) -> Iterator[Finding]:
+    """Each limit says what the contract knows."""
+    rows = view.instance.limits.rows()[1]
+    known = limit_rules.actions().values()
+    for cgroup, slot in slots_by_cgroup(view.instance).items():
+        action, chunk = (int(rows[slot][name]) for name in ("action", "chunk"))
+        if chunk <= _CHUNK_MAX and (action in known or view.instance.newer):
+            continue
+        yield BAD_RULES.found(
+            f"cgroup {cgroup}",
+            seen=f"action {action}, chunk {chunk}",
+            expected=f"an action up to {max(known)}, a chunk up to {_CHUNK_MAX}",
+            command=view.command(f"limit set {cgroup} --action drop"),
+        )
 
 
 def collect(view: View) -> None:

@@ -27,6 +27,11 @@ NO_MAPPING = kind(
     "endpoint.no-mapping", Severity.ERROR,
     "tasks of this host cannot reach the endpoint: its local mapping is missing", Remedy.STEP,
 )  # fmt: skip
+BAD_ROW = kind(
+    "endpoint.bad-row", Severity.ERROR,
+    "a row that the datapath cannot go by, or not wholly; whoever wrote it does not keep the "
+    "contract",
+)  # fmt: skip
 ELSEWHERE = kind(
     "endpoint.elsewhere", Severity.WARNING,
     "a mapping says that the task lives on another host; packets that come are delivered here",
@@ -95,6 +100,40 @@ def of_endpoints(view: View) -> Iterator[Finding]:
         if endpoint.delivery != "host" and endpoint.ifindex in view.here.links:
             yield from _port(view, endpoint)
             yield from _devmap(view, endpoint)
+
+
+@check(Needs.HOME)
+def endpoint_rows(view: View) -> Iterator[Finding]:
+    """Each row stands under its own key, and names what there is."""
+    import numpy as np
+
+    keys, rows = view.instance.endpoints.rows()
+    misplaced = (keys["prefix"] != rows["wire"]["prefix"]) | (
+        keys["identifier"] != rows["wire"]["identifier"]
+    )
+    known = list(endpoints.deliveries().values())
+    strange = ~np.isin(rows["delivery"], known) & (not view.instance.newer)
+    uncounted = rows["slot"] >= view.instance.traffic.map.max_entries
+    for index in np.flatnonzero(misplaced | strange | uncounted).tolist():
+        row, sir = rows[index], _address_of(rows[index]["sir"])
+        if misplaced[index]:
+            key = _address_of(keys[index])
+            seen = f"key {key}: what comes for it is dropped (drop_row_changed)"
+        elif strange[index]:
+            seen = f"delivery {int(row['delivery'])}"
+        else:
+            seen = f"slot {int(row['slot'])}, which ilax_traffic does not have"
+        yield BAD_ROW.found(
+            sir,
+            seen=seen,
+            expected=f"key {_address_of(row['wire'])}, a known way of delivery and a slot that "
+            "there is",
+            command=view.command(f"endpoint del {sir}"),
+        )
+
+
+def _address_of(halves: Any) -> Address:
+    return Address(int(halves["prefix"]), int(halves["identifier"]))
 
 
 def _address(view: View, endpoint: Endpoint) -> Iterator[Finding]:
@@ -180,30 +219,32 @@ def of_mappings(view: View) -> Iterator[Finding]:
 
     keys, rows = view.mappings
     actions = schema.enum("ilax_action")
-    wires = {(e.wire.prefix, e.wire.identifier) for e in view.endpoints}
+    wires = {e.wire for e in view.endpoints}
     local = np.flatnonzero(rows["action"] == actions["ILAX_ACTION_LOCAL"])
     for index in local.tolist():
-        wire = int(rows[index]["wire"]["prefix"]), int(rows[index]["wire"]["identifier"])
+        wire = _address_of(rows[index]["wire"])
         if wire in wires:
             continue
-        sir = Address(int(keys[index]["prefix"]), int(keys[index]["identifier"]))
+        sir = _address_of(keys[index])
         yield DANGLING.found(
             sir,
-            seen=f"local {Address(*wire)}",
+            seen=f"local {wire}",
             expected="an endpoint, or no such row",
             command=view.command(f"mapping del {sir}"),
         )
     legal = np.isin(rows["action"], [actions["ILAX_ACTION_LOCAL"], actions["ILAX_ACTION_FORWARD"]])
-    bad = np.flatnonzero(~(legal & (_sums(keys) == _sums(rows["wire"]))))
+    asked = np.zeros(len(keys), bool)
+    for prefix in view.fabric.sir_prefixes:
+        asked |= keys["prefix"] & np.uint64(prefix.mask) == prefix.upper
+    bad = np.flatnonzero(~(legal & asked & (_sums(keys) == _sums(rows["wire"]))))
     for index in bad[:_MOST].tolist():
-        sir = Address(int(keys[index]["prefix"]), int(keys[index]["identifier"]))
-        row = rows[index]
-        wire = int(row["wire"]["prefix"]), int(row["wire"]["identifier"])
+        sir, row = _address_of(keys[index]), rows[index]
         yield BAD_MAPPING.found(
             sir,
-            seen=f"action {int(row['action'])}, wire address {Address(*wire)}"
+            seen=f"action {int(row['action'])}, wire address {_address_of(row['wire'])}"
+            + ("" if asked[index] else ", outside of the SIR prefixes")
             + (f" ({len(bad)} rows are bad)" if len(bad) > _MOST else ""),
-            expected="a known action and a checksum-neutral wire address",
+            expected="a SIR address, a known action and a checksum-neutral wire address",
             command=view.command(f"mapping del {sir}"),
         )
 

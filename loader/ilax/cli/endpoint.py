@@ -206,7 +206,9 @@ def show(context: Context, sir: Address) -> None:
 
     with Instance.open(context.instance) as instance:
         found = endpoints.find(instance, sir)
-        traffic = counters.traffic(instance, found.slot) if found.slot else None
+        # A daemon may have written any slot.
+        counted = 0 < found.slot < instance.traffic.map.max_entries
+        traffic = counters.traffic(instance, found.slot) if counted else None
         cgroup = limits.cgroup_name(instance, found.limit) if found.limit else None
     facts = {**plain(found), "cgroup": cgroup, "traffic": plain(traffic)}
     lines = [f"{name:11} {value}" for name, value in facts.items() if name != "traffic"]

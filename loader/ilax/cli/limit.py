@@ -394,7 +394,9 @@ def gc(context: Context, dry_run: bool) -> None:
 
     with Instance.open(context.instance) as instance:
         found = limits_gc.collect(instance, dry_run=dry_run)
-    lines = []
+    lines = [
+        f"cgroup {number}: its row named no slot of its own: removed" for number in found.strays
+    ]
     for gone in found.removed:
         lines.append(f"cgroup {gone.cgroup} is gone: its limit (row {gone.slot}) is removed")
         lines += [f"  endpoint {sir} is not limited any more" for sir in gone.endpoints]

@@ -13,8 +13,10 @@ from ilax.declared import host, live
 from ilax.declared.difference_limits import as_options
 from ilax.declared.document import VERSION
 from ilax.declared.live import Live, LiveEndpoint
-from ilax.errors import NotFoundError
+from ilax.endpoints import deliveries
+from ilax.errors import NotFoundError, UsageError
 from ilax.instance import Instance
+from ilax.limit_rules import actions
 from ilax.netlink import Network, interface_names
 
 if TYPE_CHECKING:
@@ -145,6 +147,10 @@ def _endpoints(now: Live, left_out: list[str]) -> Iterator[str]:
     macs = {one.row.mac for one in now.endpoints.values() if one.row.delivery != "host"}
     places = _places(macs)
     for sir, one in now.endpoints.items():
+        strange = _strange(now, one)
+        if strange:
+            left_out.append(f"endpoint {sir}: {strange}")
+            continue
         cgroup = None
         if one.cgroup and now.book is not None:
             cgroup = _cgroup(now.book, one.cgroup)
@@ -159,6 +165,18 @@ def _endpoints(now: Live, left_out: list[str]) -> Iterator[str]:
             )
         else:
             left_out.append(f"endpoint {sir}, whose device or network namespace is not found")
+
+
+def _strange(now: Live, one: LiveEndpoint) -> str:
+    """Why no file can declare a row, which another daemon has written; "" if one can."""
+    if one.row.delivery not in deliveries():
+        return f"delivery {one.row.delivery}"
+    try:
+        assert now.fabric is not None
+        now.fabric.check_sir(one.row.sir)
+    except UsageError as error:
+        return str(error).partition(";")[0]
+    return ""
 
 
 def _container(
@@ -203,11 +221,15 @@ def _limits(book: Book | None, left_out: list[str]) -> Iterator[str]:
         if name is None:
             left_out.append(f"the limit of cgroup {cgroup}, which is gone")
             continue
+        rules = book.rules(book.slots[cgroup])
+        if rules.action not in actions():
+            left_out.append(f"the limit of cgroup {name}, whose action is {rules.action}")
+            continue
         above = book.tree.parents[cgroup]
         parent: str | int | None = None
         if above != book.tree.nearest(cgroup):
             parent = "none" if not above else _cgroup(book, above)
-        options = as_options(book.rules(book.slots[cgroup]))
+        options = as_options(rules)
         yield from _table("[[limit]]", {"cgroup": name, **options, "parent": parent})
 
 

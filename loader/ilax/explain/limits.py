@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +50,12 @@ class LimitUse:
 
 
 def chain(instance: Instance, slot: int) -> tuple[int, ...]:
-    """Slot of a limit and those of its parents, nearest first; () for slot 0."""
-    if not slot or slot >= instance.limits.map.max_entries:
-        return ()
+    """Slot of a limit and those of its parents, nearest first, up to one that is none."""
     row: Any = instance.limits.get(index_key(slot))
-    parents = row["parents"].tolist()
-    return (slot, *parents[: parents.index(0) if 0 in parents else len(parents)])
+    if not slot or row is None:
+        return ()
+    rows = instance.limits.map.max_entries
+    return (slot, *itertools.takewhile(lambda above: 0 < above < rows, row["parents"].tolist()))
 
 
 def counts(sandbox: Sandbox, slots: tuple[int, ...]) -> list[Counted]:
