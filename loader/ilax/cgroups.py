@@ -20,6 +20,7 @@ _CGROUP2_MAGIC = 0x63677270
 _CGROUP1_MAGIC = 0x27E0EB
 # Of the root of the hierarchy; the mount of a cgroup namespace begins elsewhere.
 _ROOT_ID = 1
+_LINKS_OF_A_LEAF = 2
 
 _NUMBER = re.compile(r"\d+", re.ASCII)
 
@@ -78,6 +79,15 @@ def _mounts() -> list[Path]:
     return found
 
 
+def _folders(path: Path) -> list[os.DirEntry[str]]:
+    # Most cgroups are leaves, and their files need not be listed: the kernel counts a
+    # link for each folder inside, besides its own two.
+    if path.stat().st_nlink == _LINKS_OF_A_LEAF:
+        return []
+    with os.scandir(path) as entries:
+        return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
 class Tree:
     """All cgroups, as they were when this was read.
 
@@ -105,8 +115,7 @@ class Tree:
         while waiting:
             cgroup = waiting.pop()
             try:
-                with os.scandir(cgroup.path) as entries:
-                    below = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+                below = _folders(cgroup.path)
             except FileNotFoundError:
                 continue  # removed while we look
             self.by_id[cgroup.id] = cgroup

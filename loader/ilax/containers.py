@@ -18,6 +18,7 @@ from ilax.bpf import Program
 from ilax.cgroups import Cgroup
 from ilax.endpoints import Endpoint
 from ilax.errors import ConflictError, NotFoundError, SystemCallError, UsageError
+from ilax.ethtool import turn_gro_on
 from ilax.instance import Instance, own_netns
 from ilax.netlink import (
     LOOPBACK,
@@ -26,7 +27,6 @@ from ilax.netlink import (
     inside,
     interface_names,
     namespace_path,
-    turn_gro_on,
 )
 from ilax.privileges import require_capabilities
 from ilax.tables import index_key

@@ -152,9 +152,9 @@ def claim(instance: Instance, cgroup: Cgroup | None, change: Transaction) -> int
     """
     if cgroup is None:
         return 0
-    book = Book(instance)
-    slot = book.slots.get(cgroup.id)
+    slot = slots_by_cgroup(instance).get(cgroup.id)
     if slot is None:
+        book = Book(instance)
         slot = book.add_empty(cgroup)
         change.on_failure(book.drop_rows, [cgroup.id])
     # Packets for the endpoint are charged where they arrive.

@@ -143,6 +143,7 @@ def read(
         else:
             mappings.check_prefixes(known, sir)
             wire = address_bulk.to_wire(sir, _locators(chunk), cbit=known.cbit, typed=known.typed)
+            mappings.check_reach(known, wire)
         checked.append((sir, wire))
         progress(len(chunk))
     return checked

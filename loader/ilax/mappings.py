@@ -206,6 +206,7 @@ def put_bulk(
         elif locator is not None:
             check_prefixes(known, sir)
             wire = address_bulk.to_wire(sir, locator, cbit=known.cbit, typed=known.typed)
+            check_reach(known, wire)
         else:
             raise UsageError("give either wire addresses or a locator; nothing was written")
         if generation is None:
@@ -233,6 +234,25 @@ def check_prefixes(known: Fabric, sir: NDArray[np.uint64]) -> None:
         )
 
 
+def check_reach(known: Fabric, wire: NDArray[np.uint64]) -> None:
+    """Raise unless every address lies outside of the SIR prefixes, as a wire address does.
+
+    Raises:
+        UsageError: names the first address that does not.
+    """
+    import numpy as np
+
+    from ilax import address_bulk
+
+    inside = np.isin(wire[:, 0], np.array([p.upper for p in known.sir_prefixes], np.uint64))
+    if inside.any():
+        first = address_bulk.format_texts(wire[inside][:1])[0]
+        raise UsageError(
+            f"{int(inside.sum())} wire addresses are SIR addresses, the first is {first}; "
+            "nothing was written"
+        )
+
+
 def check_bulk(known: Fabric, sir: NDArray[np.uint64], wire: NDArray[np.uint64]) -> None:
     """Raise unless every `wire` is the neutral wire address of its `sir`.
 
@@ -244,6 +264,7 @@ def check_bulk(known: Fabric, sir: NDArray[np.uint64], wire: NDArray[np.uint64])
     from ilax import address_bulk
 
     check_prefixes(known, sir)
+    check_reach(known, wire)
     expected = address_bulk.to_wire(sir, wire[:, 0], cbit=known.cbit, typed=known.typed)
     wrong = (expected != wire).any(axis=1)
     if wrong.any():

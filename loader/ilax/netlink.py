@@ -7,20 +7,18 @@ commands that only read maps have no need of it.
 
 from __future__ import annotations
 
-import array
 import contextlib
 import errno
 import fcntl
 import os
 import socket
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ilax import _libc
-from ilax.errors import ConflictError, IlaxError, NotFoundError, SystemCallError
+from ilax.errors import ConflictError, NotFoundError, SystemCallError
 
 # Routes of ours carry this protocol, so that they can be told from others.
 ROUTE_PROTOCOL = 105
@@ -34,11 +32,6 @@ _MAIN_TABLE = 254
 _FAMILY = socket.AF_INET6
 # <linux/nsfs.h>, <linux/sched.h>
 _NS_GET_NSTYPE = 0xB703
-# <linux/sockios.h>, <linux/ethtool.h>: struct ethtool_drvinfo, the name of the driver
-# behind its first word.
-_SIOCETHTOOL = 0x8946
-_ETHTOOL_GDRVINFO = 3
-_DRVINFO = struct.Struct("=I32s160x")
 _CLONE_NEWNET = 0x40000000
 
 
@@ -364,69 +357,6 @@ def sysctl(device: str, name: str) -> int | None:
 def interface_names() -> dict[int, str]:
     """Name of each interface of this thread's namespace, by number: one quick call."""
     return dict(socket.if_nameindex())
-
-
-def driver_of(name: str) -> str:
-    """Driver of an interface of this thread's namespace: for pairs "veth" or "netkit".
-
-    One call of the kernel, where netlink takes a millisecond for each interface.
-
-    Returns:
-        "" if there is no such interface.
-    """
-    info = array.array("B", _DRVINFO.pack(_ETHTOOL_GDRVINFO, b""))
-    request = struct.pack("16sP16x", name.encode(), info.buffer_info()[0])
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-        try:
-            fcntl.ioctl(probe, _SIOCETHTOOL, request)
-        except OSError:
-            return ""
-    driver: bytes = _DRVINFO.unpack(info)[1]
-    return driver.rstrip(b"\0").decode()
-
-
-def turn_gro_on(name: str) -> None:
-    """Switch GRO on for an interface of this thread's namespace.
-
-    On a veth this starts NAPI: without it the kernel drops what XDP redirects
-    into the device, silently.
-
-    Raises:
-        IlaxError: the device does not keep the setting.
-    """
-    from pyroute2.ethtool import Ethtool
-    from pyroute2.ethtool.ioctl import EthtoolError
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    try:
-        with Ethtool() as ethtool:
-            features = ethtool.get_features(name)
-            if not features.features["rx-gro"].enable:
-                features.features["rx-gro"].enable = True
-                ethtool.set_features(name, features)
-                features = ethtool.get_features(name)
-            on = bool(features.features["rx-gro"].enable)
-    except (EthtoolError, NetlinkError, OSError) as error:
-        raise IlaxError(f"cannot switch GRO on for interface {name}: {error}") from error
-    if not on:
-        raise IlaxError(f"cannot switch GRO on for interface {name}: it does not stay on")
-
-
-def gro_is_on(name: str) -> bool:
-    """Whether an interface of this thread's namespace has GRO on.
-
-    Raises:
-        IlaxError: the device does not say.
-    """
-    from pyroute2.ethtool import Ethtool
-    from pyroute2.ethtool.ioctl import EthtoolError
-    from pyroute2.netlink.exceptions import NetlinkError
-
-    try:
-        with Ethtool() as ethtool:
-            return bool(ethtool.get_features(name).features["rx-gro"].enable)
-    except (EthtoolError, NetlinkError, OSError) as error:
-        raise IlaxError(f"cannot ask interface {name} for GRO: {error}") from error
 
 
 def namespace_path(name: str) -> Path:

@@ -104,6 +104,12 @@ def _seconds(call: Callable[..., object], *args: object, **named: object) -> flo
     return time.perf_counter() - start
 
 
+def as_csv(sir: Addresses, locator: object) -> str:
+    """A file for `ilax mapping import` by which all of them are at one host."""
+    rows = (f"{text},{locator}\n" for text in address_bulk.format_texts(sir))
+    return f"sir,locator\n{''.join(rows)}"
+
+
 def addresses(prefix: int, count: int) -> Addresses:
     """Random different SIR addresses of type 1, shape (count, 2)."""
     low = np.random.default_rng(1).choice(1 << 40, count, replace=False).astype(np.uint64)

@@ -13,9 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ilax import address_bulk
 from ilax.instance import Instance
-from ilax_perf.bulk import addresses
+from ilax_perf.bulk import addresses, as_csv
 from ilax_perf.rows import MEBIBYTES, Rows
 from ilax_perf.sampling import Median, Settings
 from lab.ilax import environment
@@ -112,8 +111,7 @@ def _lines(lab: Lab, folder: Path, names: list[str]) -> dict[str, list[str]]:
         name, file = f"memory.import_{size}_rss", folder / f"{size}.csv"
         if name in names:
             sir = addresses(int(lab.plan.sir_prefix.network_address) >> 64, SIZES[size])
-            texts = address_bulk.format_texts(sir)
-            file.write_text("sir,locator\n" + "".join(f"{t},{locator}\n" for t in texts))
+            file.write_text(as_csv(sir, locator))
             lines[name] = [*command, "mapping", "import", str(file)]
     upper = int(locator.network_address) >> 64
     for size in _PUT:

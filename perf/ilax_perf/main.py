@@ -15,6 +15,7 @@ from typing import Any
 
 from ilax.errors import IlaxError
 from ilax_perf import (
+    apply,
     bulk,
     commands,
     conformance,
@@ -41,6 +42,7 @@ _GROUPS = (
     limit_costs,
     bulk,
     commands,
+    apply,
     many,
     memory,
     rates,

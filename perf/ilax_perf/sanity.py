@@ -25,7 +25,7 @@ from ilax_perf.rows import (
 # Short enough for every change; isolation, conformance and TCP under limits have
 # tests of their own.
 PATTERNS = (
-    *("cost.*", "load.*", "control.*", "cli.*"),
+    *("cost.*", "load.*", "control.*", "cli.*", "apply.*"),
     *("memory.instance", "memory.*_64k", "memory.*_64k_each_cpu", "memory.mapping_1m*"),
     *("memory.status_rss", "memory.import_64k_rss"),
     *("rate.*", "tcp.kernel_route", "tcp.two_hosts"),
@@ -37,6 +37,7 @@ _UNITS: Mapping[str, str] = {
     "load.*": SECONDS,
     "control.*": ROWS_PER_SECOND,
     "cli.*": SECONDS,
+    "apply.*": SECONDS,
     "memory.*_rss": MEBIBYTES,
     "memory.instance": MEBIBYTES,
     "memory.*": BYTES,
@@ -72,7 +73,7 @@ _EMPTY = (1, 10_000)
 
 def expected() -> list[str]:
     """Names of all rows of a smoke run."""
-    from ilax_perf import bulk, commands, costs, flows, limit_costs, memory, spray_flows
+    from ilax_perf import apply, bulk, commands, costs, flows, limit_costs, memory, spray_flows
 
     names = [
         *dict.fromkeys(case.base for case in costs.CASES),
@@ -80,6 +81,7 @@ def expected() -> list[str]:
         *(name for case in limit_costs.runnable() for name in (case.base, case.row)),
         *bulk.ROWS,
         *commands.ROWS,
+        *apply.row_names(full=False),
         *memory.row_names(full=False),
         *(name for names in {**flows.SITES, **spray_flows.SITES}.values() for name in names),
         *("tcp.kernel_route", "tcp.two_hosts"),

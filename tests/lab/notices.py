@@ -54,8 +54,8 @@ _RECEIVE, _SEND, _CONTINUE = 0xC0502100, 0xC0182101, 1
 _LOAD, _EQUAL, _GREATER, _RETURN = 0x20, 0x15, 0x25, 0x06
 _ARGUMENTS = 16  # offset in struct seccomp_data
 
-# <linux/sockios.h>, <linux/ethtool.h>: strings, one old setting, counts, features.
-_ETHTOOL, _ETHTOOL_ASKS = 0x8946, (0x1B, 0x2B, 0x37, 0x3A)
+# <linux/sockios.h>, <linux/ethtool.h>: the driver, GRO.
+_ETHTOOL, _ETHTOOL_ASKS = 0x8946, (0x03, 0x2B)
 _NAME_BYTES = 16
 
 _PINS = "/sys/fs/bpf/"

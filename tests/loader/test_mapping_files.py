@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ilax import address_bulk, mapping_files, mappings
 from ilax.errors import IlaxError, UsageError
 
-from .conftest import LOCATOR, OTHER_LOCATOR, Lab, sir
+from .conftest import LOCATOR, OTHER_LOCATOR, SIR_PREFIX, Lab, sir
 
 USAGE, FULL = 2, 8
 
@@ -60,6 +60,8 @@ def test_standard_input_is_a_file_as_well(running: Lab) -> None:
         ("csv", "sir,locator\n2001:db8:5a5a:1:2000::1:0,2001:db8:42:8::/64\n", "neutral"),
         ("csv", "sir,locator\n2001:db8:9::1,2001:db8:42:8::/64\n", "outside"),
         ("csv", f"sir,wire\n{sir(1)},2001:db8:42:8:3000::1\n", "not neutral"),
+        ("csv", f"sir,wire\n{sir(1)},{sir(2)}\n", "are SIR addresses"),
+        ("csv", f"sir,locator\n{sir(1)},{SIR_PREFIX}\n", "are SIR addresses"),
         ("jsonl", f'{{"sir": "{sir(1)}", "locator": "{OTHER_LOCATOR}"}}\n{{"sir"\n', "line 2"),
         ("jsonl", "[1]\n", "line 1"),
         ("jsonl", '{"sir": 5, "locator": "x"}\n', "line 1"),

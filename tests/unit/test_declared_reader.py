@@ -11,8 +11,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ilax import limit_rules
-from ilax.address import parse
+from ilax import address, limit_rules
+from ilax.address import parse, parse_prefix
 from ilax.declared import cross_checks, keys, reader
 from ilax.declared.difference_limits import as_options
 from ilax.declared.document import Document
@@ -85,6 +85,21 @@ def test_mappings_of_rows_and_files(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_name_wire_addresses_or_locators_side_by_side() -> None:
+    """And each is what a command makes of it."""
+    locator = parse_prefix("2001:db8:42:8::/64")
+    tasks = [parse(_sir(number)) for number in (1, 2, 3)]
+    wires = [address.to_wire(sir, locator.upper) for sir in tasks]
+    rows = [
+        f"[[mapping]]\nsir = '{sir}'\n"
+        + (f"wire = '{wire}'\n" if number % 2 else f"locator = '{locator}'\n")
+        for number, (sir, wire) in enumerate(zip(tasks, wires, strict=True))
+    ]
+    placement = _read(UP + "".join(rows)).placement
+    assert placement.sir.tolist() == [[sir.prefix, sir.identifier] for sir in tasks]
+    assert placement.wire.tolist() == [[wire.prefix, wire.identifier] for wire in wires]
+
+
 # (text behind UP, line in it, what the message must say)
 WRONG = [
     ("[upp]\n", 1, "did you mean 'up'"),
@@ -133,6 +148,13 @@ WRONG = [
     ),
     (f"[[mapping]]\nsir = '{_sir(1)}'\n", 1, "either a wire address or a locator"),
     (f"[[mapping]]\nsir = '{_sir(1)}'\nwire = '2001:db8:42:8:3000::1'\n", 3, "not the neutral"),
+    (f"[[mapping]]\nsir = '{_sir(1)}'\nlocator = '2001:db8:5a5a:1::/64'\n", 3, "is a SIR address"),
+    (
+        f"[[mapping]]\nsir = '{_sir(1)}'\nlocator = '2001:db8:42:8::/64'\n"
+        f"[[mapping]]\nsir = '{_sir(2)}'\nlocator = '2001:db8:5a5a:1::/64'\n",
+        6,
+        "is a SIR address",
+    ),
     ("[[mapping]]\nfile = 'no.csv'\n", 2, "No such file"),
     ("[[mapping]]\nfile = 'a'\nlocator = '2001:db8:42:8::/64'\n", 3, "beside a file"),
     ("[[mapping]]\nformat = 'csv'\n", 1, "either sir (one row) or file"),

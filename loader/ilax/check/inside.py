@@ -16,7 +16,8 @@ from ilax.check.snapshot import Snapshot
 from ilax.check.tasks import enable_ipv6
 from ilax.check.view import View
 from ilax.containers import GATEWAY
-from ilax.netlink import ROUTE_PROTOCOL, Network, gro_is_on, inside, turn_gro_on
+from ilax.ethtool import gro_is_on, turn_gro_on
+from ilax.netlink import ROUTE_PROTOCOL, Network, inside
 
 if TYPE_CHECKING:
     from ilax.endpoints import Endpoint

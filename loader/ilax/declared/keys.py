@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ilax import limit_rules, units, xdp_slot
-from ilax.address import parse, parse_prefix
+from ilax.address import Prefix, parse, parse_prefix
 from ilax.attach import TcMode, XdpMode
 from ilax.errors import UsageError
 
@@ -122,7 +122,13 @@ def _prefix(value: Any) -> Any:
 
 
 def _prefix_64(value: Any) -> Any:
-    return parse_prefix(text(value), length=64)
+    return _locator(text(value))
+
+
+# All mappings of a file name a few of them.
+@functools.lru_cache(maxsize=1024)
+def _locator(written: str) -> Prefix:
+    return parse_prefix(written, length=64)
 
 
 def _slot(value: Any) -> Any:

@@ -21,10 +21,11 @@ from ilax.address import Address
 from ilax.bpf import Link, Program
 from ilax.endpoints import Endpoint
 from ilax.errors import NotFoundError
+from ilax.ethtool import driver_of
 from ilax.fabric import BadRow, Fabric
 from ilax.instance import Instance
 from ilax.limit_book import Book, slots_by_cgroup
-from ilax.netlink import Network, driver_of, interface_names
+from ilax.netlink import Network, interface_names
 from ilax.tables import index_key
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
@@ -59,6 +59,41 @@ def read(found: Raw, fabric: Fabric, folder: FilePath, problems: Problems) -> Pl
 
 
 def _inline(
+    wishes: list[MappingWish], fabric: Fabric, problems: Problems
+) -> tuple[Halves, Halves, NDArray[np.int64]]:
+    """Rows of the file itself: checked all at once, and one by one if any is wrong."""
+    import numpy as np
+
+    from ilax import address_bulk, mappings
+
+    sir = _halves(wish.sir for wish in wishes if wish.sir is not None)
+    wire = _halves(map(_target, wishes))
+    short = np.array([wish.wire is None for wish in wishes], bool)
+    try:
+        wire[short] = address_bulk.to_wire(
+            sir[short], wire[short, 0], cbit=fabric.cbit, typed=fabric.typed
+        )
+        mappings.check_bulk(fabric, sir, wire)
+    except UsageError:
+        return _one_by_one(wishes, fabric, problems)
+    return sir, wire, np.array([wish.path[1] for wish in wishes], np.int64)
+
+
+def _target(wish: MappingWish) -> Address:
+    """The wire address as far as the row says it: else with its locator only."""
+    if wish.wire is not None:
+        return wish.wire
+    assert wish.locator is not None
+    return Address(wish.locator.upper, 0)
+
+
+def _halves(addresses: Iterable[Address]) -> Halves:
+    import numpy as np
+
+    return np.array([(a.prefix, a.identifier) for a in addresses], np.uint64).reshape(-1, 2)
+
+
+def _one_by_one(
     wishes: list[MappingWish], fabric: Fabric, problems: Problems
 ) -> tuple[Halves, Halves, NDArray[np.int64]]:
     import numpy as np

@@ -43,6 +43,9 @@ class Steps:
                 if wire is not None:
                     # Its own row has gone with it, and may be declared all the same.
                     mappings.add(self.instance, endpoint.sir, wire=wire)
+        made = [one for one in found.endpoints if one.wish.netns and (one.anew or not one.row)]
+        if made:
+            containers.sweep(self.instance, [one.wish.sir for one in made])
         for change in found.endpoints:
             self._put_endpoint(change)
         if found.prune:
@@ -97,6 +100,7 @@ class Steps:
                     any_source=wish.any_source,
                     cgroup=cgroup,
                 ),
+                swept=True,
             )
 
     def _change_endpoint(self, change: EndpointChange) -> None:
