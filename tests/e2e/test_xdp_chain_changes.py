@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from e2e.test_major_upgrade import migrate
-from e2e.test_upgrade import AT_ONCE, pinned, running
+from e2e.test_upgrade import AT_ONCE, running
 from e2e.test_xdp_chain import SMALL, own_program, up_arguments
 from ilax import major_migration
 from ilax.bpf import Program
@@ -80,10 +80,10 @@ def test_an_up_that_fails(bare: Lab, tmp_path: Path, linear: bool) -> None:
         assert not (host.ilax.pins / "v1/slots").exists()
         # In the same slot, in another one, out of all.
         host.ilax(*up_arguments(bare, host, *chain[SLOT]))
-        then = in_slot(host, root), pinned(host.ilax), running(host)
+        then = in_slot(host, root), host.ilax.programs(), running(host)
         for arguments in ((), chain[SLOT], chain[SLOT + 1], ("--xdp", "off")):
             fails(other, "--sir-prefix", other, *arguments)
-            assert (in_slot(host, root), pinned(host.ilax), running(host)) == then
+            assert (in_slot(host, root), host.ilax.programs(), running(host)) == then
         host.ilax("down")
         assert root.slots() == empty
 
@@ -119,7 +119,7 @@ def test_upgrade_and_rollback(bare: Lab, tmp_path: Path, linear: bool) -> None:
 
             # The other kind's object alone would leave XDP as it is; this one's is tried.
             mine, not_mine = reversed(kinds) if linear else kinds
-            before = in_slot(host, root), pinned(host.ilax), pinned(host.ilax, "previous")
+            before = in_slot(host, root), host.ilax.programs(), host.ilax.programs("previous")
             idle = objects.build_xdp(tmp_path / "idle", objects.DOES_NOTHING, (mine,))
             done = host.ilax.try_(*AT_ONCE, "--objects", idle)
             assert done.returncode == SELF_TEST, done
@@ -137,7 +137,7 @@ def test_upgrade_and_rollback(bare: Lab, tmp_path: Path, linear: bool) -> None:
             done = host.ilax.try_("upgrade", *options, as_json=True)
             assert done.returncode == GUARD, done
             assert json.loads(done.stdout)["trip"]["subject"] == "xdp_ingress drop_user"
-            now = in_slot(host, root), pinned(host.ilax), pinned(host.ilax, "previous")
+            now = in_slot(host, root), host.ilax.programs(), host.ilax.programs("previous")
             assert now == before
             still_flowing(victim)
 
@@ -153,13 +153,13 @@ def test_a_rollback_to_what_the_array_does_not_take(bare: Lab, tmp_path: Path) -
     host.ilax(*operator.up_arguments(bare, host, operator.Options(xdp="off", extra=SMALL)))
     with XdpRoot(host.ns, UPLINK, tmp_path, linear=True) as root:
         host.ilax(*up_arguments(bare, host, "--xdp-chain", f"{root.pin}:{SLOT}"))
-        before = in_slot(host, root), pinned(host.ilax), pinned(host.ilax, "previous")
+        before = in_slot(host, root), host.ilax.programs(), host.ilax.programs("previous")
         at_work = running(host)
         done = host.ilax.try_("rollback")
         assert done.returncode == CONFLICT, done
         for text in (f"slot {SLOT} of array root_array", "nothing was changed", "--xdp off"):
             assert text in done.stderr, done
-        assert (in_slot(host, root), pinned(host.ilax), pinned(host.ilax, "previous")) == before
+        assert (in_slot(host, root), host.ilax.programs(), host.ilax.programs("previous")) == before
         assert running(host) == at_work
         assert check(host.ilax).findings == []
         # As it says: out of the slot, they can come back.
