@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
