@@ -12,7 +12,7 @@ import difflib
 import sys
 from pathlib import Path
 
-from ilax import schema
+from ilax.contract import schema
 
 LOCK = Path(__file__).resolve().parent.parent / "maps_schema" / "abi.lock"
 

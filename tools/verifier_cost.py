@@ -29,8 +29,9 @@ import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from ilax import program_set, schema
 from ilax.bpf import Object
+from ilax.contract import schema
+from ilax.hooks import program_set
 from small_maps import shrink
 
 COSTS = Path(__file__).resolve().parent.parent / "perf" / "verifier_cost.csv"
@@ -102,7 +103,7 @@ def measure(name: str) -> list[Cost]:
     """Load one object and read what its programs cost.
 
     Args:
-        name: as for `ilax.schema.object_path`.
+        name: as for `ilax.contract.schema.object_path`.
 
     Raises:
         VerifierError: the kernel refuses a program.

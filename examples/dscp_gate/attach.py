@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ilax.bpf import Link, Object
 from ilax.errors import IlaxError
-from ilax.instance import Instance
+from ilax.instances.instance import Instance
 
 PROGRAM = "dscp_gate_xdp"
 OWN_MAPS = ("dscp_classes", "dscp_refused")

@@ -169,7 +169,7 @@ def check_system_call(result: int, action: str) -> int:
     if result >= 0:
         return result
     if -result in (errno_module.EPERM, errno_module.EACCES):
-        from ilax.privileges import missing_capabilities
+        from ilax.system.privileges import missing_capabilities
 
         missing = missing_capabilities()
         if missing:

@@ -19,7 +19,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 
 from ilax import address_bulk
-from ilax.containers import GATEWAY
+from ilax.endpoint.containers import GATEWAY
 from ilax_perf.bulk import addresses, as_csv
 from ilax_perf.commands import time_command
 from ilax_perf.rows import SECONDS, Rows

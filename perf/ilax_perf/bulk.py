@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """load.* and control.*: how fast the control side writes and reads a million mappings.
 
-All by `ilax.mappings` on a live instance, from arrays of addresses to rows that packets
+All by `ilax.translation.mappings` on a live instance, from arrays of addresses to rows that packets
 can use: neutral wire addresses, checks and the map itself are part of it.
 """
 
@@ -13,9 +13,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ilax import address_bulk, fabric, mappings
+from ilax import address_bulk
 from ilax.address import Address, Prefix
-from ilax.instance import Instance
+from ilax.instances.instance import Instance
+from ilax.translation import fabric, mappings
 from ilax_perf.rows import ROWS_PER_SECOND, SECONDS, Rows
 from ilax_perf.sampling import Median, Settings
 from lab.operator import up_arguments

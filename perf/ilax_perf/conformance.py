@@ -18,11 +18,11 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Self
 
-from ilax import limit_readings
 from ilax.bpf import Map
 from ilax.bpf.link import TCX_INGRESS, Link
-from ilax.cgroups import Tree
-from ilax.instance import Instance
+from ilax.instances.instance import Instance
+from ilax.limiting import limit_readings
+from ilax.system.cgroups import Tree
 from ilax_perf import objects
 from ilax_perf.flood import Flood, Stream
 from ilax_perf.neighbours import frame_to

@@ -17,7 +17,7 @@ from ipaddress import IPv6Address
 import numpy as np
 
 from ilax.bpf import Program
-from ilax.tables import index_key
+from ilax.contract.tables import index_key
 from ilax_perf import objects
 from ilax_perf.population import FOREIGN, LOCATOR, SIR_PREFIX, TASK, Addresses, Population
 from ilax_perf.rows import NS, Rows

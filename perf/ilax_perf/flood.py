@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from ilax.tables import index_key
+from ilax.contract.tables import index_key
 from ilax_perf import objects
 from ilax_perf.programs import Place, Running, path
 from lab.wait import until

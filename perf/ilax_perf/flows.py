@@ -10,11 +10,13 @@ from ipaddress import IPv6Address
 
 import numpy as np
 
-from ilax import counters, fabric, schema
 from ilax.address import Address, parse
 from ilax.bpf import Link, Program
-from ilax.instance import Instance
-from ilax.tables import index_key
+from ilax.contract import schema
+from ilax.contract.tables import index_key
+from ilax.instances.instance import Instance
+from ilax.translation import fabric
+from ilax.watching import counters
 from ilax_perf.generate.live_frames import Spray
 from ilax_perf.objects import Loaded, total
 from ilax_perf.overlays import Remote

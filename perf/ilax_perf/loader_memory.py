@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ilax.instance import Instance
+from ilax.instances.instance import Instance
 from ilax_perf.bulk import addresses, as_csv
 from ilax_perf.rows import MEBIBYTES, Rows
 from ilax_perf.sampling import Median, Settings

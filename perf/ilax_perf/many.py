@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """endpoints.*: seconds to add, upgrade and take down a host with many containers.
 
-Endpoints are added as a daemon does it, by `ilax.containers`, which is the time of one of
+Endpoints are added as a daemon does it, by `ilax.endpoint.containers`, which is the time of one of
 them; the other rows are commands, from the start of a process to its end. The containers
 are empty network namespaces.
 """
@@ -12,10 +12,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ilax import containers
 from ilax.address import Address
-from ilax.containers import AddOptions
-from ilax.instance import Instance
+from ilax.endpoint import containers
+from ilax.endpoint.containers import AddOptions
+from ilax.instances.instance import Instance
 from ilax_perf.commands import time_command
 from ilax_perf.rows import SECONDS, Rows
 from ilax_perf.sampling import Median, Settings

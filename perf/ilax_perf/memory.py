@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ilax import address_bulk, schema
+from ilax import address_bulk
 from ilax.bpf import Map, possible_cpus
+from ilax.contract import schema
 from ilax_perf import loader_memory, objects
 from ilax_perf.bulk import addresses
 from ilax_perf.loader_memory import LONG, SIZES

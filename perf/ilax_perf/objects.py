@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ilax import schema
 from ilax.bpf import Map, Object, Program
-from ilax.tables import index_key
+from ilax.contract import schema
+from ilax.contract.tables import index_key
 
 BUILD = Path(__file__).resolve().parents[2] / "build" / "perf"
 ONLY = index_key(0)

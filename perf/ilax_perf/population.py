@@ -8,13 +8,16 @@ from contextlib import ExitStack
 import numpy as np
 from numpy.typing import NDArray
 
-from ilax import address_bulk, endpoints, fabric, mappings, schema
+from ilax import address_bulk
 from ilax.address import Address, Prefix, parse_prefix
 from ilax.bpf import Map
-from ilax.fabric import Fabric
-from ilax.instance import Instance
-from ilax.pins import PinFolder
-from ilax.tables import index_key
+from ilax.contract import schema
+from ilax.contract.tables import index_key
+from ilax.endpoint import endpoints
+from ilax.instances.instance import Instance
+from ilax.instances.pins import PinFolder
+from ilax.translation import fabric, mappings
+from ilax.translation.fabric import Fabric
 
 SIR_PREFIX = parse_prefix("2001:db8:5a5a:1::/64")
 LOCATOR = parse_prefix("2001:db8:42:1::/64")

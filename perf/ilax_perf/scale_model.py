@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ilax import schema
+from ilax.contract import schema
 from ilax_perf.quantities import IN_UNITS, duration, percent, rate, short, size
 from ilax_perf.scale_assumptions import CONSTANTS, Assumptions
 

@@ -16,7 +16,7 @@ from typing import Self
 
 from ilax.bpf import Link, Program
 from ilax.bpf.link import TCX_INGRESS
-from ilax.tables import index_key
+from ilax.contract.tables import index_key
 from ilax_perf import objects
 from ilax_perf.plain import attach
 from lab.capture import mac_of

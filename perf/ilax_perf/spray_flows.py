@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilax import address_bulk
-from ilax.instance import Instance
+from ilax.instances.instance import Instance
 from ilax_perf.flows import TAG, Flow
 from ilax_perf.generate.live_frames import Spray
 from ilax_perf.generate.traffic import Listed, Range, Traffic, Zipf

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from ilax import layout_check, schema
 from ilax.bpf import Map, Object
-from ilax.pins import PinFolder
+from ilax.contract import layout_check, schema
+from ilax.instances.pins import PinFolder
 from small_maps import shrink
 
 ROOT = Path(__file__).resolve().parents[2]

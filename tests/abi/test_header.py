@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ilax import schema
+from ilax.contract import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADERS = ROOT / "maps_schema"

@@ -8,8 +8,8 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from ilax import schema
 from ilax.bpf import Map
+from ilax.contract import schema
 from model import Mapping, Tables
 from model.tables import Endpoint, Limit, Police, Port, Prefix
 

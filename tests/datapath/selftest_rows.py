@@ -19,7 +19,7 @@ from datapath import fill, packets, plan, rows_egress, rows_icmp6, rows_ingress,
 from datapath import rows_vlan as vlan
 from datapath.plan import CBIT, LOOPBACK, PLAN
 from datapath.row import Row
-from ilax import schema
+from ilax.contract import schema
 from model import Hook, Tables
 
 HOOKS = {

@@ -12,7 +12,7 @@ from datapath import packets as p
 from datapath import plan
 from datapath.plan import CBIT
 from datapath.world import XDP_ACTIONS, Packet, World
-from ilax import schema
+from ilax.contract import schema
 from model import Hook
 
 UNKNOWN = p.ether(p.tcp()(CBIT.here(plan.UNKNOWN), 64))

@@ -19,7 +19,7 @@ from datapath import strategies as s
 from datapath.plan import DOMAINS, PLAN, Domain
 from datapath.test_table import ROWS
 from datapath.world import Packet, World, verdict_code
-from ilax import schema
+from ilax.contract import schema
 from model import Hook, Mapping, checksum, process
 
 CASES = int(os.environ.get("ILAX_CASES", "1000")) // len(Hook)

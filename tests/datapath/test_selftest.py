@@ -12,8 +12,10 @@ import pytest
 import build_objects
 from datapath import selftest_rows
 from datapath.row import Row
-from ilax import program_set, schema, selftest
+from ilax import selftest
+from ilax.contract import schema
 from ilax.errors import SelfTestError, UsageError
+from ilax.hooks import program_set
 from ilax.selftest import runner
 from model import process
 

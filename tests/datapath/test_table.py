@@ -10,7 +10,7 @@ import pytest
 from datapath import rows_egress, rows_icmp6, rows_ingress, rows_limits, rows_vlan
 from datapath.row import Row
 from datapath.world import World, verdict_code
-from ilax import schema
+from ilax.contract import schema
 from model import process
 
 ROWS = [*rows_ingress.ROWS, *rows_vlan.ROWS, *rows_icmp6.ROWS, *rows_egress.ROWS, *rows_limits.ROWS]

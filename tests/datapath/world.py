@@ -23,8 +23,8 @@ from pyroute2 import IPRoute, netns
 
 from datapath import plan
 from datapath.fill import fill, u32
-from ilax import schema
 from ilax.bpf import Map, Object, Program, RingBuffer, possible_cpus
+from ilax.contract import schema
 from model import Frame, Hook, Tables
 
 OBJECTS = {

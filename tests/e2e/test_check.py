@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from ilax import address, attach, lifecycle, mappings
-from ilax.attach import TcMode
+from ilax import address
 from ilax.bpf import Link, Program
 from ilax.bpf.link import BEFORE, TCX_EGRESS, TCX_INGRESS
-from ilax.instance import Instance
-from ilax.netlink import Network
-from ilax.transaction import Transaction
+from ilax.hooks import attach
+from ilax.hooks.attach import TcMode
+from ilax.instances import lifecycle
+from ilax.instances.instance import Instance
+from ilax.instances.transaction import Transaction
+from ilax.system.netlink import Network
+from ilax.translation import mappings
 from lab import findings, foreign, operator
 from lab.damage import device, fixed, links, programs, sir_prefix
 from lab.findings import check, obey

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from ilax import address, endpoints
+from ilax import address
 from ilax.bpf import Link
-from ilax.instance import Instance
-from ilax.tables import index_key
+from ilax.contract.tables import index_key
+from ilax.endpoint import endpoints
+from ilax.instances.instance import Instance
 from lab import findings, operator, probes, scenarios
 from lab.damage import device, fixed, index, links, sir_prefix
 from lab.findings import check, obey

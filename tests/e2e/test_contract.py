@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ilax import mappings
 from ilax.address import parse
 from ilax.bpf import Object
-from ilax.instance import Instance
+from ilax.instances.instance import Instance
+from ilax.translation import mappings
 from lab import operator, probes, tcp
 from lab.netns import run
 from lab.topology import Container, Host, Lab, attach_plainly

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ilax import schema
 from ilax.bpf import Link, Object, Program
-from ilax.counters import read as read_counters
+from ilax.contract import schema
+from ilax.contract.tables import index_key
 from ilax.errors import ConflictError
 from ilax.explain import text
 from ilax.explain.ask import Question, ask
@@ -23,8 +23,8 @@ from ilax.explain.steps import Journey
 from ilax.frames import Link as FrameLink
 from ilax.frames import pcap
 from ilax.frames.record import Record
-from ilax.instance import Instance
-from ilax.tables import index_key
+from ilax.instances.instance import Instance
+from ilax.watching.counters import read as read_counters
 from lab import operator
 from lab.cgroups import Cgroups, own_cgroups
 from lab.cleanup import PREFIX

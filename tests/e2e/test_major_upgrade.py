@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from ilax import cgroup_attach, major_migration, upgrade
 from ilax.bpf import Link, Map, Program
 from ilax.errors import ConflictError, SystemCallError
-from ilax.instance import Instance
-from ilax.limit_book import slots_by_cgroup
-from ilax.major_migration import OlderMajor
+from ilax.hooks import cgroup_attach
+from ilax.instances.instance import Instance
+from ilax.limiting.limit_book import slots_by_cgroup
+from ilax.upgrades import major_migration, upgrade
+from ilax.upgrades.major_migration import OlderMajor
 from lab import operator, probes
 from lab.cgroups import Cgroups, own_cgroups
 from lab.contract_0 import CONVERTER, turn_back

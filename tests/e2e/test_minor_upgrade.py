@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from ilax.bpf import Map
-from ilax.instance import MAPS_BY_MINOR
+from ilax.instances.instance import MAPS_BY_MINOR
 from lab import operator, probes
 from lab.cgroups import Cgroups, own_cgroups
 from lab.contract_1_0 import turn_back

@@ -8,8 +8,8 @@ from ipaddress import IPv6Network
 
 import pytest
 
-from ilax import schema
 from ilax.bpf import Link, Object
+from ilax.contract import schema
 from lab import operator, probes
 from lab.ilax import Ilax
 from lab.netns import Namespace

@@ -12,12 +12,12 @@ import pytest
 from e2e.test_major_upgrade import migrate
 from e2e.test_upgrade import AT_ONCE, running
 from e2e.test_xdp_chain import SMALL, own_program, up_arguments
-from ilax import major_migration
 from ilax.bpf import Program
 from ilax.errors import SystemCallError
-from ilax.instance import Instance
-from ilax.major_migration import OlderMajor
-from ilax.xdp_slot import Slot
+from ilax.hooks.xdp_slot import Slot
+from ilax.instances.instance import Instance
+from ilax.upgrades import major_migration
+from ilax.upgrades.major_migration import OlderMajor
 from lab import objects, operator, probes
 from lab.contract_0 import CONVERTER, turn_back
 from lab.faults import kill_at, steps

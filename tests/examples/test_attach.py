@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import build_objects
-from ilax import schema
 from ilax.bpf import Link, Program
-from ilax.instance import Instance
+from ilax.contract import schema
+from ilax.instances.instance import Instance
 from lab.cleanup import owned
 from lab.ilax import Ilax, environment
 from lab.netns import Namespace

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import build_objects
-from ilax import schema
 from ilax.bpf import Map, Object, Program, RingBuffer
 from ilax.bpf.program import TestRun
+from ilax.contract import schema
 from small_maps import shrink
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "dscp_gate"

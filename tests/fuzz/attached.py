@@ -8,8 +8,8 @@ from pathlib import Path
 
 import build_objects
 from datapath.fill import u32
-from ilax import schema
 from ilax.bpf import Map, Object, Program
+from ilax.contract import schema
 
 
 def load_attached(stack: ExitStack, maps: dict[str, Map], objects: Path) -> Program:

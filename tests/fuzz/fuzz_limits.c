@@ -14,7 +14,7 @@
 
 #define LIMITS 4
 #define TICK_NS 4000000
-/* The widest that control writes (loader/ilax/limit_rules.py). */
+/* The widest that control writes (loader/ilax/limiting/limit_rules.py). */
 #define BYTE_COST_MAX 200000000000ULL
 #define PACKET_COST_MAX (0xffffffffULL << ILAX_TIME_SHIFT)
 #define CHUNK_MAX 14

@@ -17,8 +17,8 @@ from datapath import fill, plan
 from datapath.plan import PLAN
 from datapath.row import Row
 from datapath.world import Packet
-from ilax import schema
 from ilax.bpf import Map
+from ilax.contract import schema
 from model import Hook
 from model.tables import Limit, Police
 

@@ -22,8 +22,8 @@ from datapath.world import World, build_shim
 from fuzz import build, known, population
 from fuzz.attached import load_attached
 from fuzz.run import fuzz
-from ilax import schema
 from ilax.bpf import Program
+from ilax.contract import schema
 from lab.cgroups import own_cgroups
 from lab.limits import policed
 from model import Hook

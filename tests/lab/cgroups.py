@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from ilax import cgroups
+from ilax.system import cgroups
 from lab.netns import enter
 from lab.wait import until
 

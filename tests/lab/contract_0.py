@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 import build_objects
-from ilax import schema
 from ilax.bpf import Map, Object, possible_cpus
-from ilax.instance import Instance
-from ilax.major_migration import Converter
-from ilax.pins import PinFolder
+from ilax.contract import schema
+from ilax.instances.instance import Instance
+from ilax.instances.pins import PinFolder
+from ilax.upgrades.major_migration import Converter
 
 _SOURCE = Path(__file__).parent / "contract_0.bpf.c"
 _CHANGED = {

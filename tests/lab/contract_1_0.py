@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from ilax import schema
 from ilax.bpf import Map, Object
-from ilax.instance import MAPS_BY_MINOR
-from ilax.pins import PinFolder
-from ilax.tables import index_key
+from ilax.contract import schema
+from ilax.contract.tables import index_key
+from ilax.instances.instance import MAPS_BY_MINOR
+from ilax.instances.pins import PinFolder
 
 # SHA-256 of abi.lock of contract 1.0, which never changes.
 _LAYOUT = bytes.fromhex("13e0c57be2205d2b1d63db14c970ebccd9713369718ea6e1825c25c7bfb22d48")

@@ -6,9 +6,10 @@ from __future__ import annotations
 from ipaddress import IPv6Network
 from pathlib import Path
 
-from ilax import address, endpoints
-from ilax.instance import Instance
-from ilax.netlink import Network
+from ilax import address
+from ilax.endpoint import endpoints
+from ilax.instances.instance import Instance
+from ilax.system.netlink import Network
 from lab import probes
 from lab.findings import check
 from lab.topology import Container, Host

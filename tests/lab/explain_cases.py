@@ -18,11 +18,11 @@ from typing import Any
 
 from ilax import address
 from ilax.bpf import Map
+from ilax.contract.tables import index_key
 from ilax.explain.ask import Question
 from ilax.frames import Link
 from ilax.frames.record import Record
-from ilax.instance import Instance
-from ilax.tables import index_key
+from ilax.instances.instance import Instance
 from lab.capture import mac_of, send_frames
 from lab.packets import ethernet
 from lab.topology import UPLINK, Lab

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ilax import address, endpoints
-from ilax import counters as kernel_counters
+from ilax import address
 from ilax.bpf import Program
-from ilax.events import Event, reader
-from ilax.instance import Instance
+from ilax.endpoint import endpoints
+from ilax.instances.instance import Instance
+from ilax.watching import counters as kernel_counters
+from ilax.watching.events import Event, reader
 from lab.netns import CommandError, Namespace
 from lab.warm import WarmRunner
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ilax import schema
 from ilax.bpf import Map, possible_cpus
-from ilax.instance import Instance
-from ilax.limit_book import slots_by_cgroup
-from ilax.limit_readings import Counted, counted
-from ilax.tables import index_key
+from ilax.contract import schema
+from ilax.contract.tables import index_key
+from ilax.instances.instance import Instance
+from ilax.limiting.limit_book import slots_by_cgroup
+from ilax.limiting.limit_readings import Counted, counted
 from lab.cgroups import Cgroups
 from lab.netns import Namespace
 from lab.topology import Host

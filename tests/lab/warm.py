@@ -132,9 +132,9 @@ def _serve(control: socket.socket) -> None:
 
 def _learn_tags() -> None:
     """What `ilax check` compares programs with: half of its time, each time the same."""
-    from ilax import schema
     from ilax.bpf import Object
     from ilax.check import installed
+    from ilax.contract import schema
 
     with Object.open(schema.object_path("abi")) as contract, ExitStack() as held:
         for name in ("ilax_endpoints", "ilax_mappings", "ilax_traffic", "ilax_limits"):

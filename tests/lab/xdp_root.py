@@ -11,7 +11,7 @@ from typing import Self
 import build_objects
 from ilax.bpf import Link, Map, Object, Program
 from ilax.bpf.link import XDP_NATIVE, xdp_program_on
-from ilax.tables import index_key
+from ilax.contract.tables import index_key
 from lab.cleanup import PREFIX
 from lab.netns import Namespace
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ilax import schema
-from ilax.tables import index_key
+from ilax.contract import schema
+from ilax.contract.tables import index_key
 from limits.timed import START, Timed
 from model.limit import FRAME_OVERHEAD, NS, Action, Fate, Limits, Queue, Rules
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from ilax import schema
+from ilax.contract import schema
 from limits.test_conformance import CHUNK, MBIT, byte_cost, error_of, evenly
 from limits.timed import Timed
 from model.limit import FRAME_OVERHEAD, Fate, Rules

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datapath.fill import endpoint_row, u32
-from ilax import schema
 from ilax.bpf import Map, Object, Program, possible_cpus
+from ilax.contract import schema
 from lab.limits import policed
 from model.limit import Rules
 from model.tables import Endpoint

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ilax import netlink
 from ilax.cli import cli
 from ilax.errors import IlaxError
+from ilax.system import netlink
 from lab.cleanup import PREFIX, owned, unwinding_signals
 
 SIR_PREFIX = "2001:db8:5a5a:1::/64"

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ilax import schema
 from ilax.address import Address, parse, parse_prefix, to_wire
 from ilax.bpf import Map
 from ilax.bpf.map import DEVMAP_HASH
+from ilax.contract import schema
+from ilax.contract.tables import index_key
 from ilax.errors import MapFullError
-from ilax.instance import Instance, own_netns
-from ilax.tables import index_key
+from ilax.instances.instance import Instance, own_netns
 
 from .conftest import LOCATOR, OTHER_LOCATOR, SIR_PREFIX, sir
 

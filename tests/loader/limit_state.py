@@ -7,11 +7,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ilax import cgroup_attach, endpoints, schema
 from ilax.bpf import Link
-from ilax.cgroups import root
-from ilax.instance import Instance
-from ilax.limit_book import slots_by_cgroup
+from ilax.contract import schema
+from ilax.endpoint import endpoints
+from ilax.hooks import cgroup_attach
+from ilax.instances.instance import Instance
+from ilax.limiting.limit_book import slots_by_cgroup
+from ilax.system.cgroups import root
 
 
 @dataclass(frozen=True)

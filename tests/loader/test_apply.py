@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from ilax import endpoints, mappings
 from ilax.address import parse
-from ilax.instance import Instance
-from ilax.netlink import interface_names
+from ilax.endpoint import endpoints
+from ilax.instances.instance import Instance
+from ilax.system.netlink import interface_names
+from ilax.translation import mappings
 from lab.cgroups import Cgroups, own_cgroups
 from lab.contract_1_0 import turn_back
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ilax.pins import PinFolder
+from ilax.instances.pins import PinFolder
 
 from .conftest import BLOCK, CONTAINER, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, sir
 

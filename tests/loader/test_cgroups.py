@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ilax import cgroups
-from ilax.cgroups import Tree
 from ilax.errors import IlaxError, NotFoundError, UsageError
+from ilax.system import cgroups
+from ilax.system.cgroups import Tree
 from lab.cgroups import Cgroups, own_cgroups
 
 

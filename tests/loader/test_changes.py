@@ -11,10 +11,12 @@ from typing import Any, NoReturn
 
 import pytest
 
-from ilax import endpoints, lifecycle, program_set
 from ilax.bpf import Link
+from ilax.endpoint import endpoints
 from ilax.errors import SystemCallError
-from ilax.pins import PinFolder
+from ilax.hooks import program_set
+from ilax.instances import lifecycle
+from ilax.instances.pins import PinFolder
 
 from .conftest import BLOCK, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, sir
 
@@ -282,10 +284,10 @@ def test_a_container_has_one_default_route(running: Lab) -> None:
 
 
 def test_an_instance_that_was_taken_down_meanwhile_is_not_written(running: Lab) -> None:
-    from ilax import containers
     from ilax.address import parse
+    from ilax.endpoint import containers
     from ilax.errors import ConflictError
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
     with Instance.open(running.instance) as stale:
         assert running.ilax("down").exit_code == 0

@@ -13,13 +13,17 @@ from typing import Any
 
 import pytest
 
-from ilax import cgroup_attach, endpoints, fabric, namespaces, netlink, pins, prefix_rows
 from ilax.address import parse, parse_prefix
 from ilax.bpf import Map, Program
 from ilax.check import KINDS
-from ilax.instance import Instance
-from ilax.limit_book import Book
-from ilax.tables import index_key
+from ilax.contract.tables import index_key
+from ilax.endpoint import endpoints
+from ilax.hooks import cgroup_attach
+from ilax.instances import pins
+from ilax.instances.instance import Instance
+from ilax.limiting.limit_book import Book
+from ilax.system import namespaces, netlink
+from ilax.translation import fabric, prefix_rows
 from lab.cgroups import Cgroups, own_cgroups
 from lab.contract_1_0 import turn_back
 from lab.wait import until

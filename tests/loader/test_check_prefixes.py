@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from ilax import fabric, prefix_rows
 from ilax.address import parse_prefix
-from ilax.instance import Instance
-from ilax.pins import PinFolder
-from ilax.prefix_rows import Row
+from ilax.instances.instance import Instance
+from ilax.instances.pins import PinFolder
+from ilax.translation import fabric, prefix_rows
+from ilax.translation.prefix_rows import Row
 
 from .conftest import BLOCK, LOCATOR, SIR_PREFIX, UPLINK, Lab, ip, sir
 from .test_check import check

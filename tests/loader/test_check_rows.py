@@ -11,9 +11,9 @@ import pytest
 
 from ilax.address import Address, parse
 from ilax.bpf.map import ANY
-from ilax.instance import Instance
-from ilax.limit_book import Book
-from ilax.tables import index_key
+from ilax.contract.tables import index_key
+from ilax.instances.instance import Instance
+from ilax.limiting.limit_book import Book
 from lab.cgroups import Cgroups, own_cgroups
 
 from .conftest import OTHER_LOCATOR, TAG, Lab, sir

@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 import pytest
 
-from ilax import schema
 from ilax.cli import cli
+from ilax.contract import schema
 from ilax.errors import ConflictError, SystemCallError
-from ilax.instance import Instance
+from ilax.instances.instance import Instance
 from lab.completion import offered
 
 from .conftest import BLOCK, CONTAINER, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, ip, sir

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from ilax import schema
 from ilax.bpf import Object, Program
+from ilax.contract import schema
 from ilax.errors import ConflictError
 from ilax.explain.loaded import Loaded
 from ilax.explain.sandbox import WRITTEN, Sandbox
 from ilax.explain.twin import check_same
-from ilax.instance import Instance
-from ilax.pins import PinFolder
+from ilax.instances.instance import Instance
+from ilax.instances.pins import PinFolder
 
 BUILD = Path(__file__).resolve().parents[2] / "tools" / "build_objects.py"
 CONTRACT = BUILD.parents[1] / "docs" / "map-contract.md"

@@ -18,16 +18,18 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ilax import counters, limit_readings, schema
 from ilax.bpf import possible_cpus
 from ilax.cli.check import ERRORS
+from ilax.contract import schema
+from ilax.contract.tables import index_key
 from ilax.errors import SystemCallError
 from ilax.exporter import choice
 from ilax.exporter.collector import Collector, Options
 from ilax.exporter.server import Server, parse_listen
-from ilax.instance import Instance
-from ilax.limit_book import slots_by_cgroup
-from ilax.tables import index_key
+from ilax.instances.instance import Instance
+from ilax.limiting import limit_readings
+from ilax.limiting.limit_book import slots_by_cgroup
+from ilax.watching import counters
 from lab.cgroups import Cgroups, own_cgroups
 
 from .conftest import OTHER_LOCATOR, Lab, sir

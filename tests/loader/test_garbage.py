@@ -18,10 +18,10 @@ from datapath import packets, plan
 from datapath.plan import CBIT
 from ilax.bpf import Map
 from ilax.cli import main
-from ilax.instance import Instance
-from ilax.lifecycle import SIR_GATEWAY
-from ilax.netlink import Network
-from ilax.pins import PinFolder
+from ilax.instances.instance import Instance
+from ilax.instances.lifecycle import SIR_GATEWAY
+from ilax.instances.pins import PinFolder
+from ilax.system.netlink import Network
 from lab.cgroups import own_cgroups
 
 from . import garbage as g

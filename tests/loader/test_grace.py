@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import build_objects
-from ilax import endpoints
 from ilax.address import parse
 from ilax.bpf import Map, Object, Program, wait_for_programs
-from ilax.instance import Instance
-from ilax.netlink import Network
-from ilax.tables import index_key
+from ilax.contract.tables import index_key
+from ilax.endpoint import endpoints
+from ilax.instances.instance import Instance
+from ilax.system.netlink import Network
 from lab.wait import until
 
 from .conftest import Lab, sir

@@ -9,8 +9,9 @@ import subprocess
 
 import pytest
 
-from ilax import containers, endpoints, netlink
-from ilax.instance import Instance
+from ilax.endpoint import containers, endpoints
+from ilax.instances.instance import Instance
+from ilax.system import netlink
 
 from .conftest import LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, sir
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ilax.bpf import Map, Object
+from ilax.contract.tables import index_key
 from ilax.errors import LayoutError
-from ilax.instance import Instance
-from ilax.tables import index_key
+from ilax.instances.instance import Instance
 
 from .conftest import LOCATOR, SIR_PREFIX, UPLINK, Lab
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from ilax import cgroup_attach, limit_book, limits
-from ilax.instance import Instance
-from ilax.limit_book import Book
-from ilax.tables import index_key
+from ilax.contract.tables import index_key
+from ilax.hooks import cgroup_attach
+from ilax.instances.instance import Instance
+from ilax.limiting import limit_book, limits
+from ilax.limiting.limit_book import Book
 from lab.cgroups import Cgroups, own_cgroups
 from lab.wait import until
 
@@ -593,7 +594,7 @@ def _dying(function: Callable[..., object], *, late: bool) -> Callable[..., None
 
 
 def test_watch_tells_rates_between_readings(own: Cgroups) -> None:
-    from ilax.limit_readings import Counted, Sample, rates
+    from ilax.limiting.limit_readings import Counted, Sample, rates
 
     def counts(factor: int) -> Counted:
         return Counted(
@@ -658,8 +659,8 @@ def test_counters_are_what_was_handed_in_and_what_cpus_still_hold(
     running: Lab, own: Cgroups
 ) -> None:
     """Rows of CPUs that belong to another limit, or to an earlier use, do not count."""
-    from ilax import limit_readings
     from ilax.bpf import possible_cpus
+    from ilax.limiting import limit_readings
 
     slots = [limit_set(running, f"{own.name}/{path}")["slot"] for path in ("a", "e")]
     cpus = possible_cpus()
@@ -692,7 +693,7 @@ def test_counters_are_what_was_handed_in_and_what_cpus_still_hold(
 
 def test_time_that_was_paid_back_is_no_backlog(running: Lab, own: Cgroups) -> None:
     """A fresh row that a CPU pays an old loan back to falls a little below 0."""
-    from ilax import limit_readings
+    from ilax.limiting import limit_readings
 
     slot = limit_set(running, f"{own.name}/a")["slot"]
     with Instance.open(running.instance) as instance:

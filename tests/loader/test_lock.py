@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ilax.pins import PinFolder
+from ilax.instances.pins import PinFolder
 
 LOADERS, ROUNDS = 6, 300
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ilax import schema
 from ilax.bpf import Link, Map, Object, Program
 from ilax.bpf.handle import Handle
 from ilax.bpf.map import EXIST, NO_EXIST
+from ilax.contract import schema
+from ilax.contract.tables import Table, index_key
 from ilax.errors import ConflictError, MapFullError, NotFoundError
-from ilax.pins import PinFolder
-from ilax.tables import Table, index_key
+from ilax.instances.pins import PinFolder
 
 from .conftest import Lab
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ilax import address_bulk, mapping_files, mappings
+from ilax import address_bulk
 from ilax.errors import IlaxError, UsageError
+from ilax.translation import mapping_files, mappings
 
 from .conftest import LOCATOR, OTHER_LOCATOR, SIR_PREFIX, Lab, sir
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ilax import address, mapping_files, mappings
+from ilax import address
 from ilax.errors import ConflictError
-from ilax.instance import Instance
+from ilax.instances.instance import Instance
+from ilax.translation import mapping_files, mappings
 
 from .conftest import LOCATOR, OTHER_LOCATOR, Lab, sir
 

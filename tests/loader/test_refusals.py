@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from ilax import netlink
 from ilax.bpf import Map
-from ilax.instance import Instance
-from ilax.pins import PinFolder
-from ilax.tables import index_key
+from ilax.contract.tables import index_key
+from ilax.instances.instance import Instance
+from ilax.instances.pins import PinFolder
+from ilax.system import netlink
 
 from .conftest import BLOCK, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, ip, sir
 from .test_changes import _network as network

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ilax import pins, schema
+from ilax.contract import schema
+from ilax.instances import pins
 
 HEADER = Path(__file__).parents[2] / "maps_schema" / "ilax_abi.h"
 STRUCTS = re.findall(r"^struct (ilax_\w+) \{", HEADER.read_text(), re.MULTILINE)

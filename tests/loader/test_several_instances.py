@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from ilax import fabric
 from ilax.address import parse_prefix
-from ilax.instance import Instance
+from ilax.instances.instance import Instance
+from ilax.translation import fabric
 
 from .conftest import LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab
 from .test_check import check

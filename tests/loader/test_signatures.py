@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ilax import _libbpf
+from ilax.bpf import _libbpf
 
 HEADERS = [Path("/usr/include/bpf") / name for name in ("bpf.h", "libbpf.h", "btf.h")]
 

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from ilax.errors import NotFoundError
-from ilax.netlink import Network
+from ilax.system.netlink import Network
 from ilax.trace import needs
 from ilax.trace.devices import below
 

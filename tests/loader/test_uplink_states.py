@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ilax.pins import PinFolder
+from ilax.instances.pins import PinFolder
 
 from .conftest import BLOCK, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, ip, sir
 from .test_changes import _network as network

@@ -14,8 +14,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ilax import address, containers, mappings
-from ilax.instance import Instance
+from ilax import address
+from ilax.endpoint import containers
+from ilax.instances.instance import Instance
+from ilax.translation import mappings
 from lab.topology import Container, Host, Lab
 
 # Rows that nobody sends to: they come, lead elsewhere, and go.

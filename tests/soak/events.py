@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ilax import address, cgroups, containers
-from ilax.instance import Instance
+from ilax import address
+from ilax.endpoint import containers
+from ilax.instances.instance import Instance
+from ilax.system import cgroups
 from lab.findings import check
 from lab.ilax import environment
 from lab.netns import run

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import ilax
-from ilax import schema
-from ilax.program_set import OBJECTS
+from ilax.contract import schema
+from ilax.hooks.program_set import OBJECTS
 
 # enum bpf_func_id: helpers that read a clock.
 CLOCKS = {5: "ktime_get_ns", 118: "jiffies64", 125: "ktime_get_boot_ns",

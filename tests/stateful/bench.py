@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from datapath.world import Packet, Result, World
-from ilax import netlink
-from ilax.attach import XDP_LINK
 from ilax.bpf import Link, Program
-from ilax.instance import Instance
-from ilax.netlink import Network
-from ilax.program_set import IN_PROGRAM, OUT_PROGRAM, XDP_PROGRAM
+from ilax.hooks.attach import XDP_LINK
+from ilax.hooks.program_set import IN_PROGRAM, OUT_PROGRAM, XDP_PROGRAM
+from ilax.instances.instance import Instance
+from ilax.system import netlink
+from ilax.system.netlink import Network
 from model import Hook
 from model.address import address
 from model.control import Device

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from datapath import fill
-from ilax.limit_book import slots_by_cgroup
-from ilax.tables import index_key
+from ilax.contract.tables import index_key
+from ilax.limiting.limit_book import slots_by_cgroup
 from lab.cgroups import Cgroups
 from model.control import Control
 from model.limit import NS
@@ -96,7 +96,7 @@ def _differences(bench: Bench, state: Control, *, tidy: bool) -> dict[str, Any]:
 
 def _clean(struct: str, raw: bytes) -> bytes:
     """A row without what the model does not know."""
-    from ilax import schema
+    from ilax.contract import schema
 
     row = np.frombuffer(bytearray(raw), schema.dtype(struct))
     for name in _OPEN:

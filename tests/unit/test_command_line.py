@@ -19,8 +19,8 @@ from ilax.address import parse, parse_prefix, to_wire
 from ilax.cli import check, cli, limit, status
 from ilax.cli.context import SecondsType
 from ilax.errors import IlaxError, NotFoundError, UsageError
-from ilax.limit_readings import Rates
-from ilax.status import LinkStatus
+from ilax.instances.status import LinkStatus
+from ilax.limiting.limit_readings import Rates
 from lab.completion import offered
 
 ROOT = Path(__file__).resolve().parents[2]

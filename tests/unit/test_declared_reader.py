@@ -11,12 +11,13 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ilax import address, limit_rules
+from ilax import address
 from ilax.address import parse, parse_prefix
 from ilax.declared import cross_checks, keys, reader
 from ilax.declared.difference_limits import as_options
 from ilax.declared.document import Document
 from ilax.declared.problems import DeclarationError
+from ilax.limiting import limit_rules
 
 _ROOT = Path(__file__).resolve().parents[2]
 

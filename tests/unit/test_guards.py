@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ilax import counters, schema
-from ilax.guards import Limits, Reading, Window, judge
+from ilax.contract import schema
+from ilax.upgrades.guards import Limits, Reading, Window, judge
+from ilax.watching import counters
 
 LIMITS = Limits()
 HOOKS = {name: number for number, name in counters.hook_names().items()}

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ilax.history import History
-from ilax.sparkline import ASCII, BLOCKS, sparkline
+from ilax.watching.history import History
+from ilax.watching.sparkline import ASCII, BLOCKS, sparkline
 
 
 def test_a_history_keeps_the_newest_values_of_each_series() -> None:

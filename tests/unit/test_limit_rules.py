@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilax import limit_rules, schema
+from ilax.contract import schema
 from ilax.errors import UsageError
-from ilax.limit_rules import MS, NONE, Rules, Wish, decide
+from ilax.limiting import limit_rules
+from ilax.limiting.limit_rules import MS, NONE, Rules, Wish, decide
 
 FRAME = 1500 + 14 + 24
 RATES = st.integers(3_000, 10**12)

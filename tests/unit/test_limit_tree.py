@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilax import schema
+from ilax.contract import schema
 from ilax.errors import UsageError
-from ilax.limit_tree import LEVELS, LimitTree, Parent
+from ilax.limiting.limit_tree import LEVELS, LimitTree, Parent
 
 # 1 is the root; a cgroup's folder is in that of a smaller number.
 COUNT = 12

@@ -10,7 +10,7 @@ from dataclasses import replace
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ilax.prefix_rows import END, Row, fits, is_whole, meant, until_end, writes
+from ilax.translation.prefix_rows import END, Row, fits, is_whole, meant, until_end, writes
 
 ROOM = 16
 SIR, LOCATOR, BLOCK = 1, 2, 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ilax import reasons
-from ilax.counters import reason_names
+from ilax.contract import reasons
+from ilax.watching.counters import reason_names
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 

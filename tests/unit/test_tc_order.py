@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from ilax import tc_order
 from ilax.bpf.link import AFTER, BEFORE
 from ilax.errors import UsageError
-from ilax.tc_order import Place
+from ilax.hooks import tc_order
+from ilax.hooks.tc_order import Place
 
 
 @pytest.mark.parametrize(

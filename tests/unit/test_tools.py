@@ -11,7 +11,7 @@ import pytest
 import abi_lock
 import spdx
 import verifier_cost
-from ilax import schema
+from ilax.contract import schema
 from verifier_cost import Cost
 
 COST = Cost("6.18.44", "file", "prog", insns=1000, states=50, stack=100, bytes=2000)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ilax.address import parse
 from ilax.cli.top_tables import screen
-from ilax.rate_rows import EndpointRates, LimitRates, ReasonRates, View
+from ilax.watching.rate_rows import EndpointRates, LimitRates, ReasonRates, View
 
 ENDPOINTS = [f"2001:db8:5a5a:1:2000:0:1:{number:x}" for number in range(0xB0, 0xC0)]
 CGROUPS = [f"machine.slice/container-of-a-long-name-{number:02}.scope" for number in range(4)]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 
-from ilax import _libbpf
+from ilax.bpf import _libbpf
 from ilax.errors import check_system_call
 
 # enum bpf_map_type

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ilax import _libbpf
+from ilax.bpf import _libbpf
 from ilax.errors import NotFoundError, check_system_call
 
 

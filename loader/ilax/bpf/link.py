@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from ilax import _libbpf
+from ilax.bpf import _libbpf
 from ilax.bpf.handle import Handle, fill_info, get_pinned
 from ilax.bpf.program import Program
 from ilax.errors import NotFoundError, SystemCallError, check_system_call

@@ -10,7 +10,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ilax import _libbpf
+from ilax.bpf import _libbpf
 from ilax.bpf.handle import Handle, fill_info, get_pinned
 from ilax.errors import ConflictError, MapFullError, SystemCallError, check_system_call
 

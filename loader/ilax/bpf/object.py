@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from ilax import _libbpf
+from ilax.bpf import _libbpf
 from ilax.bpf.btf import Btf
 from ilax.bpf.handle import Closing
 from ilax.bpf.map import Map

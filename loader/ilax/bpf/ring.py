@@ -7,7 +7,7 @@ import errno
 import logging
 from collections.abc import Callable
 
-from ilax import _libbpf
+from ilax.bpf import _libbpf
 from ilax.bpf.handle import Closing
 from ilax.bpf.map import Map
 from ilax.errors import SystemCallError, check_system_call

@@ -30,7 +30,7 @@ from ilax.check import (
 from ilax.check.model import CHECKS, KINDS, Check, Finding, Kind, Remedy, Severity, kind
 from ilax.check.view import View
 from ilax.errors import IlaxError
-from ilax.pins import PinFolder
+from ilax.instances.pins import PinFolder
 
 __all__ = ["KINDS", "Finding", "Kind", "Mended", "Remedy", "Report", "Severity", "look", "mend"]
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ilax import attach, endpoints, lifecycle, xdp_slot
-from ilax.attach import XDP_LINK, Hook
 from ilax.bpf.link import TCX_INGRESS, tcx_programs_on
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View, program_words
+from ilax.endpoint import endpoints
+from ilax.hooks import attach, xdp_slot
+from ilax.hooks.attach import XDP_LINK, Hook
+from ilax.instances import lifecycle
 
 if TYPE_CHECKING:
     from ilax.bpf import LinkInfo

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ilax import kernel
 from ilax.check.model import Finding, Needs, Severity, check, kind
 from ilax.check.view import View
 from ilax.errors import IlaxError
-from ilax.pins import BPFFS, bpffs_is_mounted
+from ilax.instances.pins import BPFFS, bpffs_is_mounted
+from ilax.system import kernel
 
 KERNEL = kind(
     "host.kernel", Severity.ERROR, "the kernel is too old for ilax, or was built without BTF"

@@ -10,18 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
-from ilax import sysctls
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.snapshot import Snapshot
 from ilax.check.tasks import enable_ipv6
 from ilax.check.view import View
-from ilax.containers import GATEWAY
-from ilax.ethtool import gro_is_on, turn_gro_on
-from ilax.netlink import ROUTE_PROTOCOL, Network, inside
+from ilax.endpoint.containers import GATEWAY
+from ilax.system import sysctls
+from ilax.system.ethtool import gro_is_on, turn_gro_on
+from ilax.system.netlink import ROUTE_PROTOCOL, Network, inside
 
 if TYPE_CHECKING:
-    from ilax.endpoints import Endpoint
-    from ilax.netlink import Interface
+    from ilax.endpoint.endpoints import Endpoint
+    from ilax.system.netlink import Interface
 
 P = ParamSpec("P")
 

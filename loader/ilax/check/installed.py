@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ilax import schema
 from ilax.bpf import Object
-from ilax.program_set import OBJECTS
+from ilax.contract import schema
+from ilax.hooks.program_set import OBJECTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ilax import limit_rules, limits_gc
 from ilax.check.model import Finding, Kind, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
-from ilax.limit_book import slots_by_cgroup
+from ilax.limiting import limit_rules, limits_gc
+from ilax.limiting.limit_book import slots_by_cgroup
 
 # "a CPU borrows 2^chunk ns of the rate at a time, 0..30"
 _CHUNK_MAX = 30

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from ilax import endpoints
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
-from ilax.netlink import Interface
-from ilax.tables import index_key
+from ilax.contract.tables import index_key
+from ilax.endpoint import endpoints
+from ilax.system.netlink import Interface
 
 DEVICE = kind(
     "device.orphan", Severity.WARNING,

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ilax import namespaces, program_set, xdp_slot
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
 from ilax.errors import LayoutError, NotFoundError, OlderMinorError
-from ilax.instance import own_netns
-from ilax.pins import remove_folder
+from ilax.hooks import program_set, xdp_slot
+from ilax.instances.instance import own_netns
+from ilax.instances.pins import remove_folder
+from ilax.system import namespaces
 
 NOT_UP = kind("instance.not-up", Severity.ERROR, "there is no such instance")
 UNFINISHED = kind(

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from ilax import fabric, others, prefix_rows
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
 from ilax.errors import ConflictError
+from ilax.instances import others
+from ilax.translation import fabric, prefix_rows
 
 UNFINISHED = kind(
     "prefixes.unfinished", Severity.WARNING,

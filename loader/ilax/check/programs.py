@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ilax.check import installed, restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
-from ilax.program_set import OBJECTS
+from ilax.hooks.program_set import OBJECTS
 
 NOT_PINNED = kind(
     "program.not-pinned", Severity.ERROR,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from ilax.check.model import CHECKS, KINDS
 from ilax.errors import SystemCallError
-from ilax.files import replacing
-from ilax.moments import Moment
+from ilax.system.files import replacing
+from ilax.system.moments import Moment
 
 if TYPE_CHECKING:
     from pathlib import Path

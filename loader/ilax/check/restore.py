@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ilax import attach, lifecycle, program_set, switch, xdp_slot
 from ilax.address import Address
-from ilax.attach import XDP_LINK, TcMode, XdpMode
 from ilax.bpf import Program
 from ilax.check import installed
 from ilax.check.model import Needs
-from ilax.lifecycle import UpOptions
-from ilax.transaction import Transaction
+from ilax.hooks import attach, program_set, switch, xdp_slot
+from ilax.hooks.attach import XDP_LINK, TcMode, XdpMode
+from ilax.instances import lifecycle
+from ilax.instances.lifecycle import UpOptions
+from ilax.instances.transaction import Transaction
 
 if TYPE_CHECKING:
     from ilax.check.view import View

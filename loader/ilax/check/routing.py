@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ilax import address, schema, sysctls
+from ilax import address
 from ilax.address import Address, IdentifierType, Prefix
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Severity, check, kind
 from ilax.check.view import View
+from ilax.contract import schema
+from ilax.system import sysctls
 
 LOOP = kind(
     "route.locator-loops", Severity.WARNING,

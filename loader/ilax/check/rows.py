@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ilax import endpoints, mappings, schema
 from ilax.address import Address
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
+from ilax.contract import schema
+from ilax.contract.tables import index_key
+from ilax.endpoint import endpoints
 from ilax.errors import IlaxError
-from ilax.tables import index_key
+from ilax.translation import mappings
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ilax.endpoints import Endpoint
+    from ilax.endpoint.endpoints import Endpoint
 
 OUTSIDE = kind(
     "endpoint.outside", Severity.ERROR,

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ilax.errors import SystemCallError
-from ilax.netlink import ROUTE_PROTOCOL, Interface, errors
+from ilax.system.netlink import ROUTE_PROTOCOL, Interface, errors
 
 if TYPE_CHECKING:
-    from ilax.netlink import Network
+    from ilax.system.netlink import Network
 
 _FAMILY = socket.AF_INET6
 _MAIN_TABLE = 254

@@ -7,21 +7,23 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ilax import attach, endpoints, sysctls
-from ilax.attach import TcMode
 from ilax.bpf import Program
 from ilax.check import hooks
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.snapshot import PROTOCOL_RA
 from ilax.check.view import View
-from ilax.containers import GATEWAY
-from ilax.endpoints import CONTAINER_PROGRAM
-from ilax.netlink import LOOPBACK, ROUTE_PROTOCOL
-from ilax.transaction import Transaction
+from ilax.endpoint import endpoints
+from ilax.endpoint.containers import GATEWAY
+from ilax.endpoint.endpoints import CONTAINER_PROGRAM
+from ilax.hooks import attach
+from ilax.hooks.attach import TcMode
+from ilax.instances.transaction import Transaction
+from ilax.system import sysctls
+from ilax.system.netlink import LOOPBACK, ROUTE_PROTOCOL
 
 if TYPE_CHECKING:
-    from ilax.endpoints import Endpoint
-    from ilax.netlink import Interface
+    from ilax.endpoint.endpoints import Endpoint
+    from ilax.system.netlink import Interface
 
 NO_DEVICE = kind(
     "endpoint.no-device", Severity.ERROR,

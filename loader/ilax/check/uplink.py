@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from ilax import others
 from ilax.address import Address
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
-from ilax.lifecycle import SIR_GATEWAY, SIR_GATEWAY_MAC
-from ilax.netlink import LOOPBACK, ROUTE_PROTOCOL
+from ilax.instances import others
+from ilax.instances.lifecycle import SIR_GATEWAY, SIR_GATEWAY_MAC
+from ilax.system.netlink import LOOPBACK, ROUTE_PROTOCOL
 
 GONE = kind("uplink.gone", Severity.ERROR, "the uplink is not there any more")
 DOWN = kind("uplink.down", Severity.ERROR, "the uplink is down")

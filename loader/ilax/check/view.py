@@ -9,24 +9,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ilax import endpoints, fabric, namespaces, xdp_slot
 from ilax.bpf import Link, LinkInfo, Program
 from ilax.bpf.handle import Closing
 from ilax.check.model import Needs
 from ilax.check.snapshot import Snapshot
+from ilax.contract.tables import index_key
+from ilax.endpoint import endpoints
 from ilax.errors import IlaxError, NotFoundError
-from ilax.instance import Instance, own_netns
-from ilax.instance_name import DEFAULT_INSTANCE
-from ilax.netlink import Interface, Network
-from ilax.pins import PinFolder
-from ilax.privileges import missing_capabilities
-from ilax.tables import index_key
+from ilax.hooks import xdp_slot
+from ilax.instances.instance import Instance, own_netns
+from ilax.instances.instance_name import DEFAULT_INSTANCE
+from ilax.instances.pins import PinFolder
+from ilax.system import namespaces
+from ilax.system.netlink import Interface, Network
+from ilax.system.privileges import missing_capabilities
+from ilax.translation import fabric
 
 if TYPE_CHECKING:
     from ilax.address import Address
-    from ilax.endpoints import Endpoint
-    from ilax.fabric import Fabric, Survey
-    from ilax.xdp_slot import Slot
+    from ilax.endpoint.endpoints import Endpoint
+    from ilax.hooks.xdp_slot import Slot
+    from ilax.translation.fabric import Fabric, Survey
 
 
 class View(Closing):

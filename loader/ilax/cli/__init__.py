@@ -20,7 +20,7 @@ from ilax import __version__
 from ilax.cli import offers
 from ilax.cli.context import JSON_HELP, Context, accept_json
 from ilax.errors import IlaxError, PrivilegeError, SystemCallError, UsageError
-from ilax.instance_name import DEFAULT_INSTANCE
+from ilax.instances.instance_name import DEFAULT_INSTANCE
 
 # Name of a command: module in this package, and object in it.
 _COMMANDS = {

@@ -125,8 +125,8 @@ def export(context: Context, mappings: str | None) -> None:
 
 
 def _write_mappings(file: Path, found: Exported) -> None:
-    from ilax import mapping_files
     from ilax.cli.mapping import writing
+    from ilax.translation import mapping_files
 
     try:
         with writing(file) as stream:

@@ -141,15 +141,15 @@ def _refuse_without_prefix(given: bool) -> None:
 
 @contextlib.contextmanager
 def _live(context: Context) -> Iterator[Translator]:
-    from ilax import domain
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
+    from ilax.translation import domain
 
     with Instance.open(context.instance) as instance:
         yield domain.translator(instance)
 
 
 def _places(name: str) -> dict[Address, Address]:
-    from ilax import mapping_files
+    from ilax.translation import mapping_files
 
     found = {}
     with Path(name).open(encoding="utf-8", newline="") as stream:

@@ -108,7 +108,8 @@ def _exit_code(findings: list[Finding], fail_on: str) -> int:
 def _facts(report: Report, findings: list[Finding]) -> dict[str, object]:
     import platform
 
-    from ilax import __version__, _libbpf
+    from ilax import __version__
+    from ilax.bpf import _libbpf
 
     lib = _libbpf.lib
     return {

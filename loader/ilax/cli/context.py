@@ -20,7 +20,7 @@ from ilax.errors import IlaxError, UsageError
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
 T = TypeVar("T")
 

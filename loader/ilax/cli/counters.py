@@ -20,8 +20,8 @@ def counters(context: Context, zeros: bool) -> None:
     Example:
       ilax counters
     """
-    from ilax import counters as reader
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
+    from ilax.watching import counters as reader
 
     with Instance.open(context.instance) as instance:
         found = reader.read(instance, zeros=zeros)

@@ -13,7 +13,7 @@ from ilax.cli import offers
 from ilax.cli.context import ADDRESS, Context, pass_context, plain, table
 
 if TYPE_CHECKING:
-    from ilax.cgroups import Cgroup
+    from ilax.system.cgroups import Cgroup
 
 # What `add` asks about a container's pair of devices, which the host's own address has not.
 _OF_A_CONTAINER = ("device", "delivery", "link", "mtu", "any_source")
@@ -82,8 +82,8 @@ def add(
       ilax endpoint add 2001:db8:5a5a:1:2000::1 --host
       ilax endpoint add 2001:db8:5a5a:1:2000::7 --netns web2 --cgroup system.slice/web2
     """
-    from ilax import containers
-    from ilax.instance import Instance
+    from ilax.endpoint import containers
+    from ilax.instances.instance import Instance
 
     if host == (netns is not None):
         raise click.UsageError("give either --netns or --host")
@@ -123,7 +123,7 @@ def _refuse_options_of_containers() -> None:
 def _cgroup(text: str | None) -> Cgroup | None:
     if text is None:
         return None
-    from ilax.cgroups import Tree
+    from ilax.system.cgroups import Tree
 
     return Tree.read().find(text)
 
@@ -143,8 +143,8 @@ def change(context: Context, sir: Address, cgroup: str) -> None:
       ilax endpoint set 2001:db8:5a5a:1:2000::5 --cgroup system.slice/web1
       ilax endpoint set 2001:db8:5a5a:1:2000::5 --cgroup none
     """
-    from ilax import limits
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
+    from ilax.limiting import limits
 
     with Instance.open(context.instance) as instance:
         whose = _cgroup(None if cgroup == "none" else cgroup)
@@ -163,8 +163,8 @@ def delete(context: Context, sir: Address) -> None:
     Example:
       ilax endpoint del 2001:db8:5a5a:1:2000::5
     """
-    from ilax import containers
-    from ilax.instance import Instance
+    from ilax.endpoint import containers
+    from ilax.instances.instance import Instance
 
     with Instance.open(context.instance) as instance:
         removed = containers.delete(instance, sir)
@@ -180,8 +180,8 @@ def list_all(context: Context) -> None:
     Example:
       ilax endpoint list
     """
-    from ilax import endpoints
-    from ilax.instance import Instance
+    from ilax.endpoint import endpoints
+    from ilax.instances.instance import Instance
 
     with Instance.open(context.instance) as instance:
         found = endpoints.read_all(instance)
@@ -201,8 +201,10 @@ def show(context: Context, sir: Address) -> None:
     Example:
       ilax endpoint show 2001:db8:5a5a:1:2000::5
     """
-    from ilax import counters, endpoints, limits
-    from ilax.instance import Instance
+    from ilax.endpoint import endpoints
+    from ilax.instances.instance import Instance
+    from ilax.limiting import limits
+    from ilax.watching import counters
 
     with Instance.open(context.instance) as instance:
         found = endpoints.find(instance, sir)

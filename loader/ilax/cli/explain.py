@@ -88,10 +88,10 @@ def explain(
       ilax explain --in uplink --pcap drops.pcap --packet 3
       ilax explain --in web1 --dst 2001:db8:5a5a:1:2000::9 --expect forwarded
     """
-    from ilax import reasons
+    from ilax.contract import reasons
     from ilax.errors import UsageError
     from ilax.explain import ask, text
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
     described = (src, dst, proto, sport, dport, length, hop_limit, ecn or None)
     if pcap is not None and any(item is not None for item in described):

@@ -92,10 +92,11 @@ def up(
       ilax up --uplink eth0 --sir-prefix 2001:db8:5a5a:1::/64 \\
               --locator 2001:db8:42:7::/64 --block 2001:db8:42::/48
     """
-    from ilax import lifecycle, xdp_slot
-    from ilax import tc_order as order
-    from ilax.attach import TcMode, XdpMode
-    from ilax.fabric import Fabric
+    from ilax.hooks import tc_order as order
+    from ilax.hooks import xdp_slot
+    from ilax.hooks.attach import TcMode, XdpMode
+    from ilax.instances import lifecycle
+    from ilax.translation.fabric import Fabric
 
     result = lifecycle.up(
         context.instance,
@@ -135,7 +136,7 @@ def down(context: Context, force: bool) -> None:
     Example:
       ilax down
     """
-    from ilax import lifecycle
+    from ilax.instances import lifecycle
 
     left = lifecycle.down(context.instance, force=force)
     lines = [f"instance {context.instance} is down", *(f"left: {what}" for what in left)]

@@ -19,8 +19,8 @@ from ilax.cli.context import Context, Parsed, SecondsType, counted, pass_context
 from ilax.errors import UsageError
 
 if TYPE_CHECKING:
-    from ilax.limit_readings import Limit, Rates
-    from ilax.limits import Outcome
+    from ilax.limiting.limit_readings import Limit, Rates
+    from ilax.limiting.limits import Outcome
 
 
 class _Value(Parsed[Any]):
@@ -122,10 +122,10 @@ def set_(
       ilax limit set system.slice/web1 --rate 300mbit --action mark --drop-at 4ms
       ilax limit set batch.slice --rate 1gbit --action tag --tag-mark 0x10
     """
-    from ilax import limit_readings, limits
-    from ilax.cgroups import Tree
-    from ilax.instance import Instance
-    from ilax.limit_rules import Wish
+    from ilax.instances.instance import Instance
+    from ilax.limiting import limit_readings, limits
+    from ilax.limiting.limit_rules import Wish
+    from ilax.system.cgroups import Tree
 
     with Instance.open(context.instance) as instance:
         tree = Tree.read()
@@ -167,8 +167,8 @@ def delete(context: Context, cgroup: str) -> None:
     Example:
       ilax limit del system.slice/web1
     """
-    from ilax import limits
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
+    from ilax.limiting import limits
 
     with Instance.open(context.instance) as instance:
         outcome = limits.delete(instance, limits.cgroup_of(instance, cgroup))
@@ -188,8 +188,8 @@ def list_all(context: Context) -> None:
     Example:
       ilax limit list
     """
-    from ilax import limit_readings
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
+    from ilax.limiting import limit_readings
 
     with Instance.open(context.instance) as instance:
         found = limit_readings.read_all(instance)
@@ -230,8 +230,8 @@ def show(context: Context, cgroup: str) -> None:
     Example:
       ilax limit show system.slice/web1
     """
-    from ilax import limit_readings, limits
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
+    from ilax.limiting import limit_readings, limits
 
     with Instance.open(context.instance) as instance:
         found = limit_readings.read(instance, limits.cgroup_of(instance, cgroup))
@@ -304,8 +304,8 @@ def watch(context: Context, cgroups: tuple[str, ...], interval: float, count: in
       ilax limit watch
       ilax limit watch system.slice/web1 --interval 100ms --count 10 --json
     """
-    from ilax import limit_readings, limits
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
+    from ilax.limiting import limit_readings, limits
 
     def read() -> limit_readings.Sample:
         # Opened each time, so that an instance that is taken down is seen to be.
@@ -389,8 +389,8 @@ def gc(context: Context, dry_run: bool) -> None:
     Example:
       ilax limit gc --dry-run
     """
-    from ilax import limits_gc
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
+    from ilax.limiting import limits_gc
 
     with Instance.open(context.instance) as instance:
         found = limits_gc.collect(instance, dry_run=dry_run)

@@ -16,10 +16,10 @@ from typing import TextIO
 
 import click
 
-from ilax import files
 from ilax.address import Address, Prefix
 from ilax.cli.context import ADDRESS, PREFIX_64, Context, counted, pass_context
 from ilax.errors import NotFoundError, UsageError
+from ilax.system import files
 
 # Fewer rows are written before a bar could be read.
 _BAR_FROM_ROWS = 100_000
@@ -48,8 +48,8 @@ def add(context: Context, sir: Address, wire: Address | None, locator: Prefix | 
     Example:
       ilax mapping add 2001:db8:5a5a:1:2000::9 --locator 2001:db8:42:8::/64
     """
-    from ilax import fabric, mappings
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
+    from ilax.translation import fabric, mappings
 
     with Instance.open(context.instance) as instance:
         added = mappings.add(instance, sir, wire=wire, locator=locator)
@@ -69,8 +69,8 @@ def delete(context: Context, sir: Address) -> None:
     Example:
       ilax mapping del 2001:db8:5a5a:1:2000::9
     """
-    from ilax import mappings
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
+    from ilax.translation import mappings
 
     with Instance.open(context.instance) as instance:
         if not mappings.delete(instance, sir):
@@ -90,8 +90,8 @@ def list_all(context: Context, limit: int | None) -> None:
     Example:
       ilax mapping list --limit 20
     """
-    from ilax import mapping_files, mappings
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
+    from ilax.translation import mapping_files, mappings
 
     with Instance.open(context.instance) as instance:
         all_sir, all_rows = mappings.read_all(instance)
@@ -124,8 +124,8 @@ def import_file(context: Context, file: str, file_format: str | None) -> None:
     Example:
       ilax mapping import mappings.csv
     """
-    from ilax import mapping_files
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
+    from ilax.translation import mapping_files
 
     chosen = file_format or mapping_files.format_of(file)
     with (
@@ -156,8 +156,8 @@ def export_file(context: Context, file: str, file_format: str | None) -> None:
     Example:
       ilax mapping export mappings.jsonl
     """
-    from ilax import mapping_files
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
+    from ilax.translation import mapping_files
 
     to_output = file == "-"
     chosen = file_format or ("jsonl" if to_output and context.as_json else None)

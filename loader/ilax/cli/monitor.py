@@ -29,9 +29,9 @@ from ilax.errors import AddressError, UsageError
 
 if TYPE_CHECKING:
     from ilax.frames import Translator
-    from ilax.instance import Instance
-    from ilax.marks import Marked
-    from ilax.monitor import Drop, Net, Watch
+    from ilax.instances.instance import Instance
+    from ilax.watching.marks import Marked
+    from ilax.watching.monitor import Drop, Net, Watch
 
 _PROTOCOLS = {"tcp": 6, "udp": 17, "icmpv6": 58}
 _POLL_MS = 200
@@ -45,7 +45,7 @@ class _NetType(Parsed["Net"]):
 
     def parse(self, text: str) -> Net:
         """Text to `Net`."""
-        from ilax.monitor import Net
+        from ilax.watching.monitor import Net
 
         base, slash, bits = text.partition("/")
         if not slash:
@@ -128,8 +128,8 @@ def monitor(
       ilax monitor --reason drop_no_mapping --proto tcp --count 10
       ilax monitor --endpoint 2001:db8:5a5a:1:2000::5 --pcap drops.pcap --sir
     """
-    from ilax.instance import Instance
-    from ilax.monitor import Filter, watching
+    from ilax.instances.instance import Instance
+    from ilax.watching.monitor import Filter, watching
 
     if sir and file is None:
         raise UsageError("--sir says how --pcap writes; nothing was read")
@@ -153,7 +153,7 @@ def monitor(
 
 def _tell_of_strangers(instance: Instance, endpoint: Address) -> None:
     """An endpoint of another host may be meant, or of later; a slip would show nothing."""
-    from ilax import endpoints
+    from ilax.endpoint import endpoints
 
     if not endpoints.exists(instance, endpoint):
         click.echo(
@@ -163,7 +163,7 @@ def _tell_of_strangers(instance: Instance, endpoint: Address) -> None:
 
 
 def _check_names(reasons: tuple[str, ...], hooks: tuple[str, ...]) -> None:
-    from ilax import counters
+    from ilax.watching import counters
 
     known_reasons = {counters.reason_name(number) for number in range(128)}
     for given, known, what in (
@@ -206,7 +206,7 @@ def _follow(
     follow_marks: bool,
     show_marks: bool,
 ) -> None:
-    from ilax.marks import Marks
+    from ilax.watching.marks import Marks
 
     instance = watch.instance
     marks = Marks(instance) if follow_marks else None

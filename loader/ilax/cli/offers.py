@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ilax.errors import IlaxError
-from ilax.instance_name import DEFAULT_INSTANCE
+from ilax.instances.instance_name import DEFAULT_INSTANCE
 
 if TYPE_CHECKING:
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
 Offer = Callable[[click.Context, click.Parameter, str], list[str]]
 
@@ -35,7 +35,7 @@ def _offer(read: Callable[[click.Context], Iterable[str]]) -> Offer:
 
 @contextlib.contextmanager
 def _instance(ctx: click.Context) -> Iterator[Instance]:
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
     name = ctx.find_root().params.get("instance") or DEFAULT_INSTANCE
     with Instance.open(name, read_only=True) as instance:
@@ -43,21 +43,21 @@ def _instance(ctx: click.Context) -> Iterator[Instance]:
 
 
 def _instances(_: click.Context) -> list[str]:
-    from ilax.pins import instances
+    from ilax.instances.pins import instances
 
     return instances()
 
 
 def _endpoints(ctx: click.Context) -> list[str]:
-    from ilax.endpoints import read_all
+    from ilax.endpoint.endpoints import read_all
 
     with _instance(ctx) as instance:
         return [str(one.sir) for one in read_all(instance)]
 
 
 def _task_devices(ctx: click.Context) -> list[str]:
-    from ilax.endpoints import read_all
-    from ilax.netlink import interface_names
+    from ilax.endpoint.endpoints import read_all
+    from ilax.system.netlink import interface_names
 
     names = interface_names()
     with _instance(ctx) as instance:
@@ -65,7 +65,7 @@ def _task_devices(ctx: click.Context) -> list[str]:
 
 
 def _devices(_: click.Context) -> Iterable[str]:
-    from ilax.netlink import interface_names
+    from ilax.system.netlink import interface_names
 
     return interface_names().values()
 
@@ -80,14 +80,14 @@ def _places(ctx: click.Context) -> list[str]:
 
 
 def _cgroups(_: click.Context) -> list[str]:
-    from ilax.cgroups import Tree
+    from ilax.system.cgroups import Tree
 
     return [one.name for one in Tree.read().by_id.values()]
 
 
 def _limited(ctx: click.Context) -> list[str]:
-    from ilax.cgroups import Tree
-    from ilax.limit_book import slots_by_cgroup
+    from ilax.limiting.limit_book import slots_by_cgroup
+    from ilax.system.cgroups import Tree
 
     tree = Tree.read()
     with _instance(ctx) as instance:
@@ -95,13 +95,13 @@ def _limited(ctx: click.Context) -> list[str]:
 
 
 def _reasons(_: click.Context) -> Iterable[str]:
-    from ilax.counters import reason_names
+    from ilax.watching.counters import reason_names
 
     return reason_names().values()
 
 
 def _hooks(_: click.Context) -> Iterable[str]:
-    from ilax.counters import hook_names
+    from ilax.watching.counters import hook_names
 
     return hook_names().values()
 

@@ -10,7 +10,7 @@ import click
 from ilax.cli.context import Context, counted, pass_context, table
 
 if TYPE_CHECKING:
-    from ilax.status import LinkStatus, Status
+    from ilax.instances.status import LinkStatus, Status
 
 
 @click.command()
@@ -25,8 +25,8 @@ def status(context: Context) -> None:
     Example:
       ilax status --json
     """
-    from ilax import status as reader
-    from ilax.instance import Instance
+    from ilax.instances import status as reader
+    from ilax.instances.instance import Instance
 
     with Instance.open(context.instance) as instance:
         found = reader.read(instance)

@@ -17,8 +17,8 @@ from ilax import units
 from ilax.cli.context import Context, SecondsType, counted, pass_context, plain, table, taken_down
 
 if TYPE_CHECKING:
-    from ilax.instance import Instance
-    from ilax.rate_rows import Order, View
+    from ilax.instances.instance import Instance
+    from ilax.watching.rate_rows import Order, View
 
 _SPARK = 16
 
@@ -57,7 +57,7 @@ def top(
       ilax top --sort drops
       ilax top --once --rows 0 --json
     """
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
     chosen = cast("Order", order)
     with Instance.open(context.instance) as instance, contextlib.suppress(KeyboardInterrupt):
@@ -82,7 +82,7 @@ def _print(
     rows: int | None,
     count: int | None,
 ) -> None:
-    from ilax.rates import Rates
+    from ilax.watching.rates import Rates
 
     rates = Rates(instance, _SPARK)
     limit = 20 if rows is None else rows or None

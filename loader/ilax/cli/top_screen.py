@@ -20,11 +20,11 @@ from rich.text import Text
 
 from ilax.cli.context import taken_down
 from ilax.cli.top_tables import screen
-from ilax.rates import Rates
+from ilax.watching.rates import Rates
 
 if TYPE_CHECKING:
-    from ilax.instance import Instance
-    from ilax.rate_rows import Order, View
+    from ilax.instances.instance import Instance
+    from ilax.watching.rate_rows import Order, View
 
 _HISTORY = 40
 _KEYS: dict[str, Order] = {"r": "rate", "p": "packets", "d": "drops"}

@@ -14,10 +14,10 @@ from rich.text import Text
 
 from ilax import units
 from ilax.cli.top import allows
-from ilax.sparkline import ASCII, BLOCKS, sparkline
+from ilax.watching.sparkline import ASCII, BLOCKS, sparkline
 
 if TYPE_CHECKING:
-    from ilax.rate_rows import EndpointRates, LimitRates, Order, ReasonRates, View
+    from ilax.watching.rate_rows import EndpointRates, LimitRates, Order, ReasonRates, View
 
 _QUIET, _LOUD = "bright_black", "bold red"
 _VERDICTS = {"pass": "yellow", "send": "green", "drop": "red"}

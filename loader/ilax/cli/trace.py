@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ilax.address import Address
-    from ilax.endpoints import Endpoint
-    from ilax.instance import Instance
+    from ilax.endpoint.endpoints import Endpoint
+    from ilax.instances.instance import Instance
     from ilax.trace.needs import Need
     from ilax.trace.report import Report
     from ilax.trace.session import Session
@@ -94,7 +94,7 @@ def trace(
     _require(context, wanted, told=check)
     if check:
         return
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
     with Instance.open(context.instance) as instance:
         found = _trace(context, instance, _Choice(sirs, devices), duration, latency)
@@ -164,10 +164,10 @@ def _trace(
 
 
 def _started(instance: Instance, choice: _Choice, latency: bool) -> Session:
-    from ilax import endpoints
-    from ilax.instance import own_netns
-    from ilax.netlink import Network, interface_names
-    from ilax.tables import index_key
+    from ilax.contract.tables import index_key
+    from ilax.endpoint import endpoints
+    from ilax.instances.instance import own_netns
+    from ilax.system.netlink import Network, interface_names
     from ilax.trace import devices, needs
     from ilax.trace.layout import Kernel
     from ilax.trace.session import Session, wanted_parts

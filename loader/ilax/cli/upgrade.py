@@ -88,9 +88,9 @@ def upgrade(
       ilax upgrade --soak 60s
       ilax rollback
     """
-    from ilax import upgrade as work
     from ilax.errors import GuardError
-    from ilax.guards import Limits
+    from ilax.upgrades import upgrade as work
+    from ilax.upgrades.guards import Limits
 
     options = work.UpgradeOptions(
         objects=objects,
@@ -125,7 +125,7 @@ def rollback(context: Context) -> None:
     Example:
       ilax rollback
     """
-    from ilax import upgrade as work
+    from ilax.upgrades import upgrade as work
 
     result = work.rollback(context.instance)
     context.show(result, f"instance {context.instance} rolled back: {result.hooks} hooks")
@@ -146,9 +146,9 @@ def selftest(context: Context, objects: Path | None) -> None:
       ilax selftest --objects build/
     """
     from ilax.errors import SelfTestError
-    from ilax.kernel import require_kernel
-    from ilax.privileges import require_capabilities
     from ilax.selftest import runner
+    from ilax.system.kernel import require_kernel
+    from ilax.system.privileges import require_capabilities
 
     require_kernel()
     require_capabilities("load programs")

@@ -7,8 +7,9 @@ import platform
 
 import click
 
-from ilax import __version__, schema
+from ilax import __version__
 from ilax.cli.context import Context, pass_context
+from ilax.contract import schema
 
 
 @click.command()
@@ -20,7 +21,7 @@ def version(context: Context) -> None:
     Example:
       ilax version
     """
-    from ilax import _libbpf
+    from ilax.bpf import _libbpf
 
     numbers = schema.enum("ilax_version")
     facts = {

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from ilax import fabric as fabric_module
-from ilax import limit_rules
 from ilax.address import Address
 from ilax.declared.document import EndpointWish, LimitWish, Raw, Up
 from ilax.declared.positions import Path
 from ilax.declared.problems import Problems
 from ilax.errors import UsageError
-from ilax.fabric import Fabric
-from ilax.limit_rules import Rules, Wish
+from ilax.limiting import limit_rules
+from ilax.limiting.limit_rules import Rules, Wish
+from ilax.translation import fabric as fabric_module
+from ilax.translation.fabric import Fabric
 
 # Of the frame that rules are tried with before the uplink is known: MTU 1500.
 _FRAME_BYTES = 1538
@@ -115,13 +115,13 @@ def _endpoints(found: Raw, fabric: Fabric | None, problems: Problems) -> None:
 
 
 def _device(wish: EndpointWish) -> None:
-    from ilax.containers import check_device_name
+    from ilax.endpoint.containers import check_device_name
 
     check_device_name(wish.device)
 
 
 def _delivery(wish: EndpointWish) -> None:
-    from ilax.containers import check_delivery
+    from ilax.endpoint.containers import check_delivery
 
     check_delivery(wish.delivery, wish.link)
 

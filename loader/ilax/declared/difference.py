@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
-from ilax import lifecycle, limits
-from ilax.attach import TcMode, XdpMode
 from ilax.declared import difference_limits, difference_mappings
 from ilax.declared.difference_limits import LimitsDifference
 from ilax.declared.difference_mappings import MappingsDifference
@@ -16,9 +14,12 @@ from ilax.declared.document import Document, EndpointWish
 from ilax.declared.host import Names, device_mac
 from ilax.declared.live import Device, Live, LiveEndpoint
 from ilax.declared.problems import Problems
-from ilax.endpoints import Endpoint
-from ilax.netlink import interface_names, namespace_path
-from ilax.xdp_slot import Slot
+from ilax.endpoint.endpoints import Endpoint
+from ilax.hooks.attach import TcMode, XdpMode
+from ilax.hooks.xdp_slot import Slot
+from ilax.instances import lifecycle
+from ilax.limiting import limits
+from ilax.system.netlink import interface_names, namespace_path
 
 if TYPE_CHECKING:
     pass

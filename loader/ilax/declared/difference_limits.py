@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ilax import units
-from ilax.cgroups import Tree
 from ilax.declared.cross_checks import rules_of, same_cgroup
 from ilax.declared.document import Document, LimitWish
 from ilax.declared.host import Names
 from ilax.declared.problems import Problems
 from ilax.errors import UsageError
-from ilax.limit_book import Book
-from ilax.limit_rules import Rules
-from ilax.limit_tree import LimitTree, Parent, TreeError
-from ilax.limits_bulk import Wanted, tree_of
+from ilax.limiting.limit_book import Book
+from ilax.limiting.limit_rules import Rules
+from ilax.limiting.limit_tree import LimitTree, Parent, TreeError
+from ilax.limiting.limits_bulk import Wanted, tree_of
+from ilax.system.cgroups import Tree
 
 
 @dataclass(frozen=True, slots=True)

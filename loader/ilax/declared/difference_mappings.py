@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ilax import mappings
 from ilax.address import Address
 from ilax.declared.document import Placement
+from ilax.translation import mappings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ilax.declared.live import Live
-    from ilax.fabric import Fabric
+    from ilax.translation.fabric import Fabric
 
 
 @dataclass(frozen=True)

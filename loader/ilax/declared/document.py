@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ilax.fabric import Fabric
-    from ilax.xdp_slot import SlotName
+    from ilax.hooks.xdp_slot import SlotName
+    from ilax.translation.fabric import Fabric
 
 VERSION = 1
 

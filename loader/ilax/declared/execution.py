@@ -19,18 +19,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from ilax import containers, lifecycle
 from ilax.declared import difference, host, live, reader
 from ilax.declared.difference import Difference
 from ilax.declared.document import Document
 from ilax.declared.host import Names
 from ilax.declared.problems import Problems
 from ilax.declared.steps import Steps
-from ilax.endpoints import Endpoint
+from ilax.endpoint import containers
+from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import ConflictError, IlaxError, NotFoundError, OlderMinorError
-from ilax.instance import Instance
-from ilax.netlink import Network
-from ilax.pins import PinFolder
+from ilax.instances import lifecycle
+from ilax.instances.instance import Instance
+from ilax.instances.pins import PinFolder
+from ilax.system.netlink import Network
 
 # Settings that `up` refuses to change while there are rows.
 _FINAL = {"cbit", "typed", "max-endpoints", "max-mappings", "max-limits"}

@@ -8,24 +8,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ilax import __version__, address_bulk, cgroups
+from ilax import __version__, address_bulk
 from ilax.declared import host, live
 from ilax.declared.difference_limits import as_options
 from ilax.declared.document import VERSION
 from ilax.declared.live import Live, LiveEndpoint
-from ilax.endpoints import deliveries
+from ilax.endpoint.endpoints import deliveries
 from ilax.errors import NotFoundError, UsageError
-from ilax.instance import Instance
-from ilax.limit_rules import actions
-from ilax.netlink import Network, interface_names
+from ilax.instances.instance import Instance
+from ilax.limiting.limit_rules import actions
+from ilax.system import cgroups
+from ilax.system.netlink import Network, interface_names
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from ilax.address import Address
-    from ilax.fabric import Fabric
-    from ilax.limit_book import Book
+    from ilax.limiting.limit_book import Book
+    from ilax.translation.fabric import Fabric
 
 # Where the device of an endpoint is: name of its namespace, and its own inside.
 Places = dict[bytes, tuple[str, str]]

@@ -12,15 +12,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-from ilax import netlink
-from ilax.cgroups import Cgroup, Tree
 from ilax.declared.document import Document
 from ilax.declared.positions import Path
 from ilax.declared.problems import Problems
 from ilax.errors import IlaxError
-from ilax.instance import own_netns
-from ilax.namespaces import named as named_namespaces
-from ilax.netlink import Interface, Network
+from ilax.instances.instance import own_netns
+from ilax.system import netlink
+from ilax.system.cgroups import Cgroup, Tree
+from ilax.system.namespaces import named as named_namespaces
+from ilax.system.netlink import Interface, Network
 
 _SIOCGIFHWADDR = 0x8927
 
@@ -78,7 +78,7 @@ def _check_namespace(name: str, path: Path, owners: dict[int, str], problems: Pr
 def _check_links(document: Document, network: Network, problems: Problems) -> None:
     wanted = [endpoint for endpoint in document.endpoints if endpoint.link == "netkit"]
     if wanted:
-        from ilax import netkit
+        from ilax.system import netkit
 
         if not netkit.is_known(network.ipr):
             for endpoint in wanted:

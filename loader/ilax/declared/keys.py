@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ilax import limit_rules, units, xdp_slot
+from ilax import units
 from ilax.address import Prefix, parse, parse_prefix
-from ilax.attach import TcMode, XdpMode
 from ilax.errors import UsageError
+from ilax.hooks import xdp_slot
+from ilax.hooks.attach import TcMode, XdpMode
+from ilax.limiting import limit_rules
 
 Read = Callable[[Any], Any]
 

@@ -6,27 +6,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ilax import (
-    attach,
-    endpoints,
-    fabric,
-    lifecycle,
-    limits_gc,
-    mappings,
-    others,
-    status,
-    xdp_slot,
-)
 from ilax.address import Address
 from ilax.bpf import Link, Program
-from ilax.endpoints import Endpoint
+from ilax.contract.tables import index_key
+from ilax.endpoint import endpoints
+from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import NotFoundError
-from ilax.ethtool import driver_of
-from ilax.fabric import BadRow, Fabric
-from ilax.instance import Instance
-from ilax.limit_book import Book, slots_by_cgroup
-from ilax.netlink import Network, interface_names
-from ilax.tables import index_key
+from ilax.hooks import attach, xdp_slot
+from ilax.instances import lifecycle, others, status
+from ilax.instances.instance import Instance
+from ilax.limiting import limits_gc
+from ilax.limiting.limit_book import Book, slots_by_cgroup
+from ilax.system.ethtool import driver_of
+from ilax.system.netlink import Network, interface_names
+from ilax.translation import fabric, mappings
+from ilax.translation.fabric import BadRow, Fabric
 
 if TYPE_CHECKING:
     import numpy as np

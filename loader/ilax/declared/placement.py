@@ -11,7 +11,7 @@ from ilax.address import Address, Prefix
 from ilax.declared.document import MappingWish, Placement, Raw
 from ilax.declared.problems import Problems
 from ilax.errors import UsageError
-from ilax.fabric import Fabric
+from ilax.translation.fabric import Fabric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +64,8 @@ def _inline(
     """Rows of the file itself: checked all at once, and one by one if any is wrong."""
     import numpy as np
 
-    from ilax import address_bulk, mappings
+    from ilax import address_bulk
+    from ilax.translation import mappings
 
     sir = _halves(wish.sir for wish in wishes if wish.sir is not None)
     wire = _halves(map(_target, wishes))
@@ -98,7 +99,7 @@ def _one_by_one(
 ) -> tuple[Halves, Halves, NDArray[np.int64]]:
     import numpy as np
 
-    from ilax.mappings import check_wire
+    from ilax.translation.mappings import check_wire
 
     rows, numbers = [], []
     for wish in wishes:
@@ -121,7 +122,7 @@ def _one_by_one(
 
 
 def _file(wish: MappingWish, fabric: Fabric, folder: FilePath) -> list[tuple[Halves, Halves]]:
-    from ilax import mapping_files
+    from ilax.translation import mapping_files
 
     assert wish.file is not None
     path = folder / wish.file

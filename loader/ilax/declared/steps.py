@@ -6,17 +6,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ilax import containers, endpoints, limits, limits_bulk, limits_gc, mappings
-from ilax.attach import detach_tc
 from ilax.declared.difference import Difference, EndpointChange
 from ilax.declared.host import Names
-from ilax.netlink import Network
+from ilax.endpoint import containers, endpoints
+from ilax.hooks.attach import detach_tc
+from ilax.limiting import limits, limits_bulk, limits_gc
+from ilax.system.netlink import Network
+from ilax.translation import mappings
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
 
 @dataclass(frozen=True)

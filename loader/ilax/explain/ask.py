@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ilax import address, endpoints
+from ilax import address
+from ilax.endpoint import endpoints
 from ilax.errors import AddressError, NotFoundError, UsageError
 from ilax.explain import kernel
 from ilax.explain.journey import Traveller
@@ -18,15 +19,15 @@ from ilax.explain.packet import Description, of_record
 from ilax.explain.sandbox import Sandbox
 from ilax.explain.twin import one_cpu
 from ilax.frames import pcap
-from ilax.netlink import Network, inside, interface_names, namespace_path
-from ilax.privileges import require_capabilities
+from ilax.system.netlink import Network, inside, interface_names, namespace_path
+from ilax.system.privileges import require_capabilities
 
 if TYPE_CHECKING:
     from ilax.address import Address
-    from ilax.endpoints import Endpoint
+    from ilax.endpoint.endpoints import Endpoint
     from ilax.explain.steps import Journey
     from ilax.frames.record import Record
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
 UPLINK, HOST = "uplink", "host"
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ilax.address import Address
+from ilax.contract.tables import index_key
 from ilax.errors import ConflictError
 from ilax.explain import kernel, loaded, strangers
 from ilax.explain.packet import readdressed, with_hop_limit, without_outer_tag
@@ -14,19 +15,18 @@ from ilax.explain.rows import Missing
 from ilax.explain.steps import Journey, Outcome, Step
 from ilax.explain.trial import Trial, note_of
 from ilax.frames import decode
-from ilax.tables import index_key
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-    from ilax.endpoints import Endpoint
+    from ilax.endpoint.endpoints import Endpoint
     from ilax.explain.kernel import Route
     from ilax.explain.loaded import Loaded, Place
     from ilax.explain.sandbox import Sandbox
     from ilax.explain.strangers import Strangers
     from ilax.explain.twin import Run
-    from ilax.instance import Instance
-    from ilax.netlink import Interface, Network
+    from ilax.instances.instance import Instance
+    from ilax.system.netlink import Interface, Network
 
 _ANSWERS = {
     "pass_hop_limit": "the kernel answers with Time Exceeded",

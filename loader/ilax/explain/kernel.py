@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ilax.netlink import errors
+from ilax.system.netlink import errors
 
 if TYPE_CHECKING:
     from ilax.address import Address
-    from ilax.netlink import Network
+    from ilax.system.netlink import Network
 
 _FAMILY = socket.AF_INET6
 _KINDS = {1: "unicast", 2: "local", 6: "blackhole", 7: "unreachable", 8: "prohibit"}

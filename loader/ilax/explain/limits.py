@@ -7,15 +7,16 @@ import itertools
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from ilax import limit_readings, limit_rules, schema
-from ilax.cgroups import Tree
-from ilax.limit_book import slots_by_cgroup
-from ilax.limit_readings import Counted
-from ilax.tables import index_key
+from ilax.contract import schema
+from ilax.contract.tables import index_key
+from ilax.limiting import limit_readings, limit_rules
+from ilax.limiting.limit_book import slots_by_cgroup
+from ilax.limiting.limit_readings import Counted
+from ilax.system.cgroups import Tree
 
 if TYPE_CHECKING:
     from ilax.explain.sandbox import Sandbox
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ilax import attach, xdp_slot
 from ilax.bpf import Program
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS
-from ilax.endpoints import CONTAINER_PROGRAM, port_hook
+from ilax.endpoint.endpoints import CONTAINER_PROGRAM, port_hook
 from ilax.errors import NotFoundError
+from ilax.hooks import attach, xdp_slot
 
 if TYPE_CHECKING:
-    from ilax.instance import Instance
-    from ilax.netlink import Network
+    from ilax.instances.instance import Instance
+    from ilax.system.netlink import Network
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,19 +11,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ilax import endpoints, fabric, mappings, prefix_rows, schema
 from ilax.address import Address, Prefix
+from ilax.contract import schema
+from ilax.contract.tables import index_key
+from ilax.endpoint import endpoints
 from ilax.errors import AddressError
 from ilax.explain.limits import chain
-from ilax.tables import index_key
+from ilax.translation import fabric, mappings, prefix_rows
 
 if TYPE_CHECKING:
-    from ilax.endpoints import Endpoint
+    from ilax.endpoint.endpoints import Endpoint
     from ilax.explain.loaded import Place
     from ilax.frames import Packet
-    from ilax.instance import Instance
-    from ilax.mappings import Mapping
-    from ilax.prefix_rows import Row
+    from ilax.instances.instance import Instance
+    from ilax.translation.mappings import Mapping
+    from ilax.translation.prefix_rows import Row
 
 
 @dataclass(frozen=True, slots=True)

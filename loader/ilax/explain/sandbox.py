@@ -15,13 +15,13 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
-from ilax import schema
 from ilax.bpf import Map, Object
 from ilax.bpf.handle import Closing
-from ilax.tables import Table, index_key
+from ilax.contract import schema
+from ilax.contract.tables import Table, index_key
 
 if TYPE_CHECKING:
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
 # All that programs write, by the contract ("Writer: datapath").
 WRITTEN = (

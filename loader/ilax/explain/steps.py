@@ -6,13 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ilax.counters import reason_names, verdict_of
 from ilax.explain.changes import Change
 from ilax.explain.kernel import Route
 from ilax.explain.limits import LimitUse
 from ilax.explain.loaded import Loaded
 from ilax.explain.rows import NO_ROWS, Rows
 from ilax.frames import Packet
+from ilax.watching.counters import reason_names, verdict_of
 
 Outcome = Literal["delivered", "forwarded", "stack", "dropped"]
 

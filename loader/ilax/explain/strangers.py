@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ilax import attach
 from ilax.bpf.link import tcx_programs_on
 from ilax.bpf.program import in_words
+from ilax.hooks import attach
 
 if TYPE_CHECKING:
-    from ilax.netlink import Network
+    from ilax.system.netlink import Network
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,20 @@ import textwrap
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, get_args
 
-from ilax import fabric, frames, reasons, units
+from ilax import frames, units
+from ilax.contract import reasons
 from ilax.explain.rows import Missing
 from ilax.explain.steps import Outcome
 from ilax.frames import Translator
+from ilax.translation import fabric
 
 if TYPE_CHECKING:
-    from ilax.endpoints import Endpoint
+    from ilax.endpoint.endpoints import Endpoint
     from ilax.explain.changes import Change
     from ilax.explain.limits import LimitUse
     from ilax.explain.rows import PrefixUse, Rows
     from ilax.explain.steps import Journey, Step
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from ilax import schema
+from ilax.contract import schema
 from ilax.errors import IlaxError
 from ilax.explain import limits, rows
 from ilax.explain.changes import between
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ilax.explain.loaded import Loaded, Place
     from ilax.explain.sandbox import Sandbox
     from ilax.explain.twin import Run
-    from ilax.netlink import Network
+    from ilax.system.netlink import Network
 
 # How often a packet is tried anew because a row changed under it.
 _TRIES = 3

@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from ilax import schema
 from ilax.bpf import Map, Object
 from ilax.bpf.handle import Closing
-from ilax.counters import hook_names, reason_names
+from ilax.contract import schema
 from ilax.errors import ConflictError, IlaxError, SystemCallError, UsageError
 from ilax.explain.sandbox import WRITTEN
+from ilax.watching.counters import hook_names, reason_names
 
 if TYPE_CHECKING:
     from ilax.bpf import Program, TestRun

@@ -17,7 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from ilax.errors import IlaxError
 from ilax.exporter.families import gauge, gauges
-from ilax.moments import Moment
+from ilax.system.moments import Moment
 
 if TYPE_CHECKING:
     from ilax.exporter.families import Family

@@ -18,8 +18,8 @@ from ilax.errors import IlaxError, NotFoundError
 from ilax.exporter import checks, limits, machinery, traffic
 from ilax.exporter.choice import Choice
 from ilax.exporter.families import Rows, counters, gauge, gauges, render
-from ilax.instance import Instance
-from ilax.instance_name import DEFAULT_INSTANCE
+from ilax.instances.instance import Instance
+from ilax.instances.instance_name import DEFAULT_INSTANCE
 
 if TYPE_CHECKING:
     from ilax.exporter.families import Family

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ilax import limit_readings
-from ilax.cgroups import Tree
 from ilax.errors import NotFoundError
 from ilax.exporter.families import Labels, Rows, gauge
-from ilax.limit_book import slots_by_cgroup
-from ilax.limit_rules import Rules
+from ilax.limiting import limit_readings
+from ilax.limiting.limit_book import slots_by_cgroup
+from ilax.limiting.limit_rules import Rules
+from ilax.system.cgroups import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ilax.exporter.choice import Choice
     from ilax.exporter.families import Family
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
 _OUTCOMES = {
     "passed": "let pass, marked and tagged ones included",

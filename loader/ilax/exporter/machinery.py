@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client.core import InfoMetricFamily
 
 import ilax
-from ilax import schema, xdp_slot
 from ilax.bpf import Link, Program
 from ilax.bpf.link import xdp_program_on
+from ilax.contract import schema
+from ilax.contract.tables import index_key
 from ilax.errors import NotFoundError, PrivilegeError, SystemCallError
 from ilax.exporter.families import counters, gauge, gauges
-from ilax.instance import own_netns
-from ilax.netlink import interface_names
-from ilax.tables import index_key
+from ilax.hooks import xdp_slot
+from ilax.instances.instance import own_netns
+from ilax.system.netlink import interface_names
 
 if TYPE_CHECKING:
     from ilax.exporter.families import Family
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
 _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 _XDP_LINK, _XDP_PROGRAM = "xdp_ingress", "ilax_uplink_xdp"

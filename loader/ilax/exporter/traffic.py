@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client.core import CounterMetricFamily
 
-from ilax import counters
+from ilax.contract.tables import index_key
 from ilax.exporter.families import Labels, Rows, gauge
-from ilax.instance import own_netns
-from ilax.netlink import interface_names
-from ilax.tables import index_key
+from ilax.instances.instance import own_netns
+from ilax.system.netlink import interface_names
+from ilax.watching import counters
 
 if TYPE_CHECKING:
     from ilax.exporter.choice import Choice
     from ilax.exporter.families import Family
-    from ilax.instance import Instance
+    from ilax.instances.instance import Instance
 
 _TRAFFIC = {
     "rx_packets": ("ilax_endpoint_receive_packets", "Packets delivered to the endpoint."),

@@ -12,7 +12,7 @@ from ilax.address import Address, Prefix
 from ilax.errors import AddressError
 
 if TYPE_CHECKING:
-    from ilax.fabric import Fabric
+    from ilax.translation.fabric import Fabric
 
 
 def _unknown(_: Address) -> None:
@@ -81,7 +81,7 @@ class Translator:
         place_of: Callable[[Address], Address | None] = _unknown,
         name_of: Callable[[Address], str | None] = _unknown,
     ) -> Translator:
-        """The translator of an instance's prefixes (`ilax.fabric.read`)."""
+        """The translator of an instance's prefixes (`ilax.translation.fabric.read`)."""
         return cls(
             sir_prefixes=fabric.sir_prefixes,
             carriers=(*fabric.locators, *fabric.blocks),

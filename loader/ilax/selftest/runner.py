@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ilax import cgroup_attach, counters, endpoints, program_set, schema
 from ilax.bpf import Map, Object, Program
+from ilax.contract import schema
+from ilax.contract.tables import Table as MapTable
+from ilax.endpoint import endpoints
 from ilax.errors import SelfTestError
+from ilax.hooks import cgroup_attach, program_set
 from ilax.selftest.table import Row, Table, read
-from ilax.tables import Table as MapTable
+from ilax.watching import counters
 
 if TYPE_CHECKING:
     import numpy as np

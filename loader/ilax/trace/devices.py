@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ilax.netlink import errors
+from ilax.system.netlink import errors
 
 if TYPE_CHECKING:
-    from ilax.netlink import Network
+    from ilax.system.netlink import Network
 
 
 # Kinds of devices that stand above another one. A veth names its other end likewise.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ilax.errors import IlaxError
-from ilax.privileges import missing_capabilities
+from ilax.system.privileges import missing_capabilities
 from ilax.trace.layout import Kernel, has_kprobes
 from ilax.trace.probes import LATENCY, PROBES, Kind, Part, gaps
 

@@ -20,7 +20,7 @@ from ilax.trace.layout import has_kprobes
 from ilax.trace.probes import LATENCY, PROBES, Gap, Kind, Part, Probe, gaps
 
 if TYPE_CHECKING:
-    from ilax.endpoints import Endpoint
+    from ilax.endpoint.endpoints import Endpoint
     from ilax.trace.layout import Kernel
 
 Row = TypeVar("Row", report.XdpException, report.RedirectError, report.Drop)

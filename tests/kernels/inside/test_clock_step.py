@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ilax.exporter import choice
 from ilax.exporter.collector import Collector, Options
 from ilax.frames import pcap
-from ilax.limit_readings import Counted
+from ilax.limiting.limit_readings import Counted
 from kernels.wall_clock import WallClock, may_be_set, steppable
 from lab import operator
 from lab.cgroups import Cgroups, own_cgroups

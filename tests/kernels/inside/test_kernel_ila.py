@@ -12,10 +12,11 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from ilax import address, endpoints
-from ilax import fabric as product
+from ilax import address
 from ilax.address import Address
-from ilax.instance import Instance
+from ilax.endpoint import endpoints
+from ilax.instances.instance import Instance
+from ilax.translation import fabric as product
 from kernels import exchanges, kernel_ila
 from kernels.kernel_ila import MODES, SOURCE, Fabric
 from lab.capture import Capture

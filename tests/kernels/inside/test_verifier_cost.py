@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import verifier_cost
-from ilax import schema
 from ilax.bpf import Object
+from ilax.contract import schema
 from small_maps import shrink
 
 OBJECTS = sorted(schema.object_path("abi").parent.glob("*.bpf.o"))
