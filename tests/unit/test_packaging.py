@@ -77,7 +77,7 @@ def test_wheel_works_where_it_is_installed(dist: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*command, "--target", str(tmp_path), str(wheel)], check=True)
     program = (
-        "import ilax.schema as s; print(s.__file__, len(s.types().by_name), "
+        "import ilax.contract.schema as s; print(s.__file__, len(s.types().by_name), "
         "s.object_path('ingress').is_file())"
     )
     # Its own folder comes first, before that of the editable install.
