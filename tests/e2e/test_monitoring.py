@@ -143,9 +143,9 @@ def test_one_capability_is_enough(host: Host) -> None:
 def test_that_capability_allows_no_writing(host: Host) -> None:
     """Not by the exporter's descriptors, and not by others."""
     program = (
-        "import sys, ilax.instance as i\n"
+        "import sys, ilax.instances.instance as i\n"
         "from ilax.errors import IlaxError\n"
-        "from ilax.tables import index_key\n"
+        "from ilax.contract.tables import index_key\n"
         "with i.Instance.open(sys.argv[1], read_only=True) as opened:\n"
         "    row = opened.config.get(index_key(0))\n"
         "    try: opened.config.put(index_key(0), row)\n"

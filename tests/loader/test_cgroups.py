@@ -96,7 +96,7 @@ def test_a_part_of_the_hierarchy_is_not_enough(own: Cgroups, tmp_path: Path) -> 
     """In a cgroup namespace depths would be wrong, so it is said instead."""
     program = tmp_path / "program.py"
     program.write_text(
-        "from ilax import cgroups\n"
+        "from ilax.system import cgroups\n"
         "try:\n    cgroups.root()\n"
         "except Exception as error:\n    print(error)\n"
     )
