@@ -124,7 +124,7 @@ def test_mapping_generation_rises_with_each_change(daemon: Daemon, maps: dict[st
     row = memoryview(raw)
     assert bytes(row[:16]) == packed(WIRE)
     assert row[16] == schema.enum("ilax_action")["ILAX_ACTION_LOCAL"]
-    assert int.from_bytes(row[24:32], "little") == 1
+    assert int.from_bytes(row[24:32], "little") == 2
 
 
 def test_port_and_device(daemon: Daemon, maps: dict[str, Map]) -> None:
