@@ -724,3 +724,18 @@ def test_states_differ_when_something_does(running: Lab, own: Cgroups) -> None:
         ok(running, *command)
         states.append(read(running.instance))
         assert states[-1] not in states[:-1]
+
+
+def test_a_cgroup_that_finds_no_room_leaves_no_row(running: Lab, own: Cgroups) -> None:
+    """Of two maps the second one is full: the row in the first is free again."""
+    with Instance.open(running.instance) as instance:
+        found = instance.cgroups
+        for number in range(found.max_entries):
+            found.update((1 << 60 | number).to_bytes(8, "little"), index_key(1))
+        name = own.make("a")
+        refused = running.ilax("limit", "set", name, "--rate", "1mbit")
+        assert refused.exit_code != 0
+        assert "map ilax_cgroups" in str(refused.exception)
+        assert not getattr(refused.exception, "__notes__", [])
+        rows = instance.limits.rows()[1]
+        assert not (rows["byte_cost"] | rows["packet_cost"]).any()

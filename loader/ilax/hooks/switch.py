@@ -63,13 +63,16 @@ def switch(
             now = link.info().program_id
             if now == programs[program].id:
                 continue
+            # Before its link lets go of it: that may be all that keeps it.
+            before = _program(now, known, change)
             link.update(programs[program])
             changed += 1
-            change.on_failure(_put_back, pin, _program(now, known))
+            change.on_failure(_put_back, pin, before)
     for hook, program in _filter_hooks(instance):
         number = attach.filter_program(network, hook)
         if number is not None and number != programs[program].id:
-            attach.swap_filter(network, hook, programs[program], _program(number, known), change)
+            before = _program(number, known, change)
+            attach.swap_filter(network, hook, programs[program], before, change)
             changed += 1
     return changed + xdp_slot.swap(instance.pins, programs[XDP_PROGRAM], change)
 
@@ -114,12 +117,12 @@ def _filter_hooks(instance: Instance) -> Iterator[tuple[Hook, str]]:
             yield hook, program
 
 
-def _program(number: int, known: Mapping[int, Program]) -> Program | None:
+def _program(number: int, known: Mapping[int, Program], change: Transaction) -> Program | None:
     """A program by number; None if we may not open it (CAP_SYS_ADMIN) or it has just gone."""
     if number in known:
         return known[number]
     try:
-        return Program.by_id(number)
+        return change.hold(Program.by_id(number))
     except IlaxError:
         return None
 

@@ -96,6 +96,7 @@ class Book:
         self.cgroups = Tree.read()
         self.slots, self.strays = read_slots(instance)
         self.rows: Rows = instance.limits.rows()[1]
+        self._free: list[int] | None = None
         self.users: dict[int, list[Endpoint]] = defaultdict(list)
         for endpoint in endpoints.read_limited(instance):
             self.users[endpoint.limit].append(endpoint)
@@ -159,14 +160,24 @@ class Book:
         """Let others find the row of a cgroup: from then on it is in use.
 
         Raises:
-            MapFullError: no memory for it; the row is free again.
+            MapFullError: no memory for it; the row stays until it is cleared.
         """
         slot = self.slots[cgroup]
+        self.instance.cgroups.update(cgroup.to_bytes(8, "little"), index_key(slot))
+
+    def add(self, cgroup: Cgroup, rules: Rules, tree: LimitTree) -> int:
+        """A row of its own that others find, or none.
+
+        Raises:
+            MapFullError: there is no room for it.
+        """
+        slot = self.allocate(cgroup, rules, tree)
         try:
-            self.instance.cgroups.update(cgroup.to_bytes(8, "little"), index_key(slot))
+            self.publish(cgroup.id)
         except BaseException:
-            self.clear(cgroup)
+            self.clear(cgroup.id)
             raise
+        return slot
 
     def withdraw(self, cgroup: int) -> None:
         """The opposite of `publish`; the row stays until it is cleared."""
@@ -176,6 +187,8 @@ class Book:
         """Make a slot free: nobody may refer to it any more."""
         slot = self.slots.pop(cgroup)
         self._write(slot, self.instance.limits.new()[0])
+        if self._free is not None:
+            self._free.append(slot)
 
     def rewrite(self, tree: LimitTree, changed: Mapping[int, Rules] | None = None) -> list[int]:
         """Write all rows that a tree makes different, and those with other rules.
@@ -219,6 +232,16 @@ class Book:
         self.rows[slot] = row
 
     def _free_slot(self) -> int:
+        # Looked for once: under the lock nobody else takes or frees one.
+        if self._free is None:
+            self._free = self._find_free()
+        if not self._free:
+            most = self.instance.limits.map.max_entries
+            raise MapFullError(f"add a limit to the {most - 1} of ilax_limits", errno.E2BIG, 0)
+        return self._free.pop()
+
+    def _find_free(self) -> list[int]:
+        """Slots that nothing names, the lowest last."""
         attached = {
             cgroup_attach.slot(self.instance, cgroup)
             for cgroup in cgroup_attach.pinned(self.instance.pins)
@@ -227,10 +250,7 @@ class Book:
         for slot in self.slots.values():
             used.update(self.rows[slot]["parents"].tolist())
         most = self.instance.limits.map.max_entries
-        free = next((slot for slot in range(1, most) if slot not in used), 0)
-        if not free:
-            raise MapFullError(f"add a limit to the {most - 1} of ilax_limits", errno.E2BIG, 0)
-        return free
+        return [slot for slot in range(most - 1, 0, -1) if slot not in used]
 
     # --- programs and endpoints ----------------------------------------------------
 
@@ -281,7 +301,6 @@ class Book:
             MapFullError: there is no room for it.
         """
         tree = self.check(self.tree.add(cgroup.id, limited=False, parent=None))
-        slot = self.allocate(cgroup, EMPTY, tree)
-        self.publish(cgroup.id)
+        slot = self.add(cgroup, EMPTY, tree)
         self.rewrite(tree)
         return slot

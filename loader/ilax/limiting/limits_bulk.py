@@ -83,8 +83,7 @@ def put_all(instance: Instance, wanted: Mapping[int, Wanted], doomed: Collection
         alone = replace(tree, parents=dict.fromkeys(tree.parents, 0))
         for cgroup in wanted:
             if cgroup not in book.slots:
-                book.allocate(book.cgroups.by_id[cgroup], wanted[cgroup].rules, alone)
-                book.publish(cgroup)
+                book.add(book.cgroups.by_id[cgroup], wanted[cgroup].rules, alone)
         # Parents before those that name them.
         ordered = sorted(tree.parents.items(), key=lambda item: len(tree.chain(item[0])))
         book.rewrite(replace(tree, parents=dict(ordered)), {c: w.rules for c, w in wanted.items()})
