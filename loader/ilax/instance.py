@@ -15,7 +15,7 @@ from ilax.bpf.handle import Closing
 from ilax.errors import ConflictError, LayoutError, NotFoundError
 from ilax.instance_name import DEFAULT_INSTANCE
 from ilax.layout_check import check_abi_row, check_maps
-from ilax.pins import PinFolder
+from ilax.pins import PinFolder, hidden_hint
 from ilax.tables import Table, index_key
 
 # Maps by the minor of the contract that brought them.
@@ -122,7 +122,8 @@ class Instance(Closing):
                     f"instance {name} has another contract",
                     [f"pinned: {', '.join(others)}; ilax expects v{schema.ABI_MAJOR}"],
                 )
-            raise NotFoundError(f"instance {name} is not up", hint="start it with `ilax up`")
+            hint = hidden_hint() or "start it with `ilax up`"
+            raise NotFoundError(f"instance {name} is not up", hint=hint)
         with ExitStack() as stack:
             try:
                 # First of all: it tells which others there are.
@@ -156,7 +157,7 @@ class Instance(Closing):
 
     @contextlib.contextmanager
     def locked(self, *, to_read: bool = False) -> Iterator[None]:
-        """Keep other loaders away from set-up while several rows change together.
+        """Keep other loaders away while rows are read and changed by what they say.
 
         Args:
             to_read: nothing is going to be changed.

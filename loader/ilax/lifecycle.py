@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 from ilax import (
     attach,
@@ -27,6 +26,7 @@ from ilax import (
     prefix_rows,
     program_set,
     schema,
+    sysctls,
     tc_order,
     xdp_slot,
 )
@@ -40,7 +40,7 @@ from ilax.instance import MAP_NAMES, Instance, own_netns, refuse_other_netns
 from ilax.kernel import require_kernel
 from ilax.netlink import LOOPBACK, Interface, Network
 from ilax.others import Other
-from ilax.pins import PinFolder, ensure_bpffs, instances, remove_folder
+from ilax.pins import PinFolder, ensure_bpffs, hidden_hint, instances, remove_folder
 from ilax.privileges import require_capabilities
 from ilax.tables import Table, index_key
 from ilax.tc_order import Place
@@ -109,7 +109,8 @@ def up(instance: str, options: UpOptions) -> UpResult:
         LayoutError: pinned maps of another contract; nothing was touched.
         VerifierError: the kernel refused a program; the old state runs on.
         ConflictError: an uplink that is down or without IPv6, a foreign XDP program or
-            slot, or another namespace's instance.
+            slot, another namespace's instance, or a mount namespace that would take all of
+            it away with the command.
     """
     require_kernel()
     require_capabilities("bring an instance up")
@@ -187,7 +188,9 @@ def down(instance: str, *, force: bool = False) -> list[str]:
     require_capabilities("take an instance down")
     pins = PinFolder(instance)
     if not pins.base.is_dir():
-        raise NotFoundError(f"instance {instance} is not up; nothing was changed")
+        raise NotFoundError(
+            f"instance {instance} is not up; nothing was changed", hint=hidden_hint()
+        )
     left: list[str] = []
     with pins.lock():
         if not pins.version.is_dir() and pins.other_versions():
@@ -218,7 +221,7 @@ def _take_down(opened: Instance, *, force: bool) -> None:
     row = opened.config.get(index_key(0))
     at_home = row is not None and int(row["netns"]) == own_netns()
     if not at_home and not force:
-        opened.require_own_netns("take it down")
+        opened.require_own_netns("take the instance down")
     if not at_home or row is None:
         return
     pins = opened.pins
@@ -267,7 +270,8 @@ def _take_down_rest(pins: PinFolder, *, force: bool) -> list[str]:
                 refuse_other_netns(pins.instance, int(row["netns"]), "take it down")
             return []
         uplink = 0 if row is None else int(row["uplink_ifindex"])
-        sources = network.route_sources(SIR_GATEWAY)
+        routes = network.routes_via(SIR_GATEWAY)
+        sources = {destination: source for (destination, _), source in routes.items()}
         known = fabric.sir_prefixes(fabric.rows_of(prefixes)) if prefixes is not None else []
         # Without their table: all that nobody else has, if all others can be asked.
         if not known and set(instances()) == {pins.instance, *(other.name for other in neighbours)}:
@@ -634,7 +638,7 @@ def _forgotten(opened: Instance, options: UpOptions) -> list[str]:
 
 def _advice(options: UpOptions) -> list[str]:
     notes = []
-    if Path("/proc/sys/net/ipv6/conf/all/forwarding").read_text().strip() != "1":
+    if sysctls.read("all", "forwarding") != 1:
         notes.append(
             "net.ipv6.conf.all.forwarding is 0: this host will not answer with Time Exceeded or "
             "Packet Too Big, nor route between containers and other networks"

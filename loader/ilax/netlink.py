@@ -7,11 +7,13 @@ commands that only read maps have no need of it.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import fcntl
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,11 @@ _MAIN_TABLE = 254
 _FAMILY = socket.AF_INET6
 # <linux/nsfs.h>, <linux/sched.h>
 _NS_GET_NSTYPE = 0xB703
+# <linux/sockios.h>, <linux/ethtool.h>: struct ethtool_drvinfo, the name of the driver
+# behind its first word.
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_GDRVINFO = 3
+_DRVINFO = struct.Struct("=I32s160x")
 _CLONE_NEWNET = 0x40000000
 
 
@@ -116,8 +123,10 @@ class Network:
         """
         links: list[Any] = []
         with errors(f"look interface {name} up", fine=_NO_SUCH_NAME):
-            links = list(self._ipr.get_links(ifname=name))
-        if not links:
+            # One of a thousand: a dump would take a second.
+            links = self._ipr.link("get", ifname=name)
+        # By an alternative name the kernel finds it, too.
+        if not links or links[0].get_attr("IFLA_IFNAME") != name:
             raise NotFoundError(
                 f"no interface {name} in this network namespace; nothing was changed"
             )
@@ -259,35 +268,34 @@ class Network:
                 continue
             oif = route.get_attr("RTA_OIF")
             if route["proto"] != ROUTE_PROTOCOL or own not in (oif, None):
+                device = interface_names().get(oif)
+                where = f"device {device}" if device else "no device"
                 raise ConflictError(
                     f"a route to {destination} exists already (protocol {route['proto']}, "
-                    f"interface {oif}); it was left alone"
+                    f"{where}); it was left alone"
                 )
 
-    def delete_route(self, destination: str, index: int) -> None:
-        """Remove a route of ours; what is gone already is fine."""
+    def delete_route(self, destination: str, index: int, *, protocol: int = ROUTE_PROTOCOL) -> None:
+        """Remove a route of a protocol: ours. What is gone already is fine."""
         with errors(f"delete route to {destination}", fine=_GONE):
-            self._ipr.route("del", dst=destination, oif=index, family=_FAMILY, proto=ROUTE_PROTOCOL)
+            self._ipr.route("del", dst=destination, oif=index, family=_FAMILY, proto=protocol)
 
-    def route_sources(self, gateway: str) -> dict[str, str | None]:
-        """Source address of each route of ours by way of a next hop, by destination."""
+    def routes_via(self, gateway: str) -> dict[tuple[str, int], str | None]:
+        """Source address of each route of ours by way of a next hop.
+
+        Returns:
+            By destination and number of the interface.
+        """
         with errors(f"list routes by way of {gateway}"):
             routes = list(self._ipr.get_routes(family=_FAMILY, proto=ROUTE_PROTOCOL))
         return {
-            f"{route.get_attr('RTA_DST') or '::'}/{route['dst_len']}": route.get_attr("RTA_PREFSRC")
+            (
+                f"{route.get_attr('RTA_DST') or '::'}/{route['dst_len']}",
+                int(route.get_attr("RTA_OIF")),
+            ): route.get_attr("RTA_PREFSRC")
             for route in routes
             if route.get_attr("RTA_GATEWAY") == gateway
         }
-
-    def routes_via(self, gateway: str) -> list[tuple[str, int]]:
-        """Destination and interface of each route of ours by way of a next hop."""
-        with errors(f"list routes by way of {gateway}"):
-            routes = list(self._ipr.get_routes(family=_FAMILY, proto=ROUTE_PROTOCOL))
-        return [
-            (f"{route.get_attr('RTA_DST') or '::'}/{route['dst_len']}", route.get_attr("RTA_OIF"))
-            for route in routes
-            if route.get_attr("RTA_GATEWAY") == gateway
-        ]
 
     def add_neighbour(self, index: int, address: str, mac: bytes) -> None:
         """Add a permanent neighbour."""
@@ -352,6 +360,25 @@ def sysctl(device: str, name: str) -> int | None:
 def interface_names() -> dict[int, str]:
     """Name of each interface of this thread's namespace, by number: one quick call."""
     return dict(socket.if_nameindex())
+
+
+def driver_of(name: str) -> str:
+    """Driver of an interface of this thread's namespace: for pairs "veth" or "netkit".
+
+    One call of the kernel, where netlink takes a millisecond for each interface.
+
+    Returns:
+        "" if there is no such interface.
+    """
+    info = array.array("B", _DRVINFO.pack(_ETHTOOL_GDRVINFO, b""))
+    request = struct.pack("16sP16x", name.encode(), info.buffer_info()[0])
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            fcntl.ioctl(probe, _SIOCETHTOOL, request)
+        except OSError:
+            return ""
+    driver: bytes = _DRVINFO.unpack(info)[1]
+    return driver.rstrip(b"\0").decode()
 
 
 def turn_gro_on(name: str) -> None:

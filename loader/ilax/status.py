@@ -61,6 +61,7 @@ class Status:
     tc: str
     links: list[LinkStatus]
     endpoints: int
+    mappings: int
     limits: int
     capacities: dict[str, int]
 
@@ -107,6 +108,7 @@ def read(instance: Instance) -> Status:
         tc="tcx" if any(link.link == "uplink_ingress" for link in links) else "clsact",
         links=links,
         endpoints=len(keys),
+        mappings=instance.mappings.map.count(),
         limits=len(instance.cgroups.lookup_batch()[0]),
         capacities=capacities(instance),
     )

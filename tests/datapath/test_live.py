@@ -44,7 +44,7 @@ def _pass(live: Live, source: int, target: int, data: bytes, **how: int) -> Caug
     return live.wires[target].receive(MARKER)
 
 
-def _counted(live: Live) -> list[tuple[Hook, str]]:
+def _counted(live: Live) -> list[tuple[int, str]]:
     """What we sent or dropped since the last call; the rest is noise of the kernel."""
     return [key for key in live.world.counted() if not key[1].startswith("PASS")]
 

@@ -51,8 +51,8 @@ _worlds = itertools.count()
 
 # Rows of ilax_counters and of ilax_traffic, CPUs added up.
 State = tuple[NDArray[np.uint64], NDArray[np.uint64]]
-# (hook, reason) -> (packets, bytes)
-Counted = dict[tuple[Hook, str], tuple[int, int]]
+# (enum ilax_hook, reason) -> (packets, bytes)
+Counted = dict[tuple[int, str], tuple[int, int]]
 
 
 def verdict_code(hook: Hook, reason: str) -> int:
@@ -230,7 +230,7 @@ class World:
         for index in np.flatnonzero(change[:, 0]):
             number, reason = divmod(int(index), schema.enum("ilax_reason")["ILAX_REASON_COUNT"])
             packets, length = map(int, change[index, :2])
-            counted[Hook(number), self._reasons.get(reason, str(reason))] = packets, length
+            counted[number, self._reasons.get(reason, str(reason))] = packets, length
         return counted
 
     def _run(self, hook: Hook, packet: Packet) -> tuple[int, bytes, bytes, tuple[int, int]]:

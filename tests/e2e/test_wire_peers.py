@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from ipaddress import IPv6Address, IPv6Network
@@ -12,13 +13,15 @@ import pytest
 
 from lab import operator, probes, tcp, tshark, udp
 from lab.cleanup import PREFIX
-from lab.netns import Namespace
+from lab.netns import Namespace, run
 from lab.probes import must_ping
 from lab.topology import UPLINK, Container, Lab, Plan
 
 # A prefix that only routers know as another name of the block. RFC 6296 puts the
 # difference of the two into the fourth word, which is the number of a host here.
 OUTSIDE = IPv6Network("2001:db8:99::/48")
+# Likewise of the prefix that SIR addresses are from.
+ALIAS = IPv6Network("2001:db8:77::/48")
 PACKETS = 300
 
 
@@ -83,37 +86,108 @@ def test_a_plain_router_forwards_and_wireshark_decodes(lab: Lab, tmp_path: Path)
         assert good["icmpv6"] >= 6
 
 
-def _translated(ns: Namespace) -> dict[str, int]:
-    """Packets by the prefix that was translated."""
+@contextlib.contextmanager
+def _nptv6(
+    ns: Namespace, way: str, old: IPv6Network, new: IPv6Network, port: str
+) -> Iterator[None]:
+    """A rule of the router for one side of it.
+
+    Args:
+        way: DNPT, destinations of what comes in, or SNPT, sources of what goes out.
+    """
+    chain, side, match = {
+        "DNPT": ("PREROUTING", "-i", "-d"),
+        "SNPT": ("POSTROUTING", "-o", "-s"),
+    }[way]
+    rule = (
+        *(chain, side, port, match, str(old)),
+        *("-j", way, "--src-pfx", str(old), "--dst-pfx", str(new)),
+    )
+    ns.run("ip6tables", "-t", "mangle", "-A", *rule)
+    try:
+        yield
+    finally:
+        ns.run("ip6tables", "-t", "mangle", "-D", *rule)
+
+
+def _translated(ns: Namespace, way: str) -> int:
+    """Packets that a rule has translated."""
     rules = ns.run("ip6tables-save", "-c", "-t", "mangle").stdout
-    found = re.findall(r"^\[(\d+):\d+\] .*-d (\S+) -j DNPT", rules, re.MULTILINE)
-    return {destination: int(packets) for packets, destination in found}
+    (packets,) = re.findall(rf"^\[(\d+):\d+\] .* -j {way}", rules, re.MULTILINE)
+    return int(packets)
 
 
-def _outside(locator: IPv6Network) -> IPv6Network:
-    """The locator that NPTv6 makes `locator` of."""
-    words = [int(word, 16) for word in locator.network_address.exploded.split(":")]
-    out = [int(word, 16) for word in OUTSIDE.network_address.exploded.split(":")]
-    out[3] = (words[3] + sum(words[:3]) - sum(out[:3])) % 0xFFFF
-    return IPv6Network((IPv6Address(":".join(f"{word:x}" for word in out)), 64))
+def _renamed(address: IPv6Address, old: IPv6Network, new: IPv6Network) -> IPv6Address:
+    """What NPTv6 makes of an address: RFC 6296 for prefixes of 48 bits."""
+
+    def words(of: IPv6Address) -> list[int]:
+        return [int.from_bytes(of.packed[at : at + 2], "big") for at in range(0, 16, 2)]
+
+    first, then = words(new.network_address)[:3], words(old.network_address)[:3]
+    subnet = (words(address)[3] + sum(then) - sum(first)) % 0xFFFF
+    return IPv6Address(
+        b"".join(word.to_bytes(2, "big") for word in (*first, subnet, *words(address)[4:]))
+    )
 
 
-def test_nptv6_translates_between_our_hosts(lab: Lab, tmp_path: Path) -> None:
+def test_nptv6_translates_destinations_between_our_hosts(lab: Lab, tmp_path: Path) -> None:
     """A locator that exists outside only; both translations leave all checksums right."""
     source, target = _ends(lab)
     for here, there in ((source, target), (target, source)):
-        host = here.host
-        host.ilax("mapping", "add", there.address, "--locator", _outside(there.host.locator))
-    lab.router.run(
-        *("ip6tables", "-t", "mangle", "-A", "PREROUTING", "-d", str(OUTSIDE), "-j", "DNPT"),
-        *("--src-pfx", str(OUTSIDE), "--dst-pfx", str(lab.plan.block)),
-    )
+        locator = _renamed(there.host.locator.network_address, lab.plan.block, OUTSIDE)
+        here.host.ilax("mapping", "add", there.address, "--locator", f"{locator}/64")
     outside, inside = tmp_path / "outside.pcap", tmp_path / "inside.pcap"
-    with (
-        tshark.dumping(source.host.ns, UPLINK, outside),
-        tshark.dumping(lab.router, target.host.router_port, inside),
-    ):
-        least = _traffic(source, target)
-    assert _translated(lab.router)[str(OUTSIDE)] >= least
+    try:
+        with (
+            _nptv6(lab.router, "DNPT", OUTSIDE, lab.plan.block, "+"),
+            tshark.dumping(source.host.ns, UPLINK, outside),
+            tshark.dumping(lab.router, target.host.router_port, inside),
+        ):
+            least = _traffic(source, target)
+            assert _translated(lab.router, "DNPT") >= least
+    finally:
+        operator.publish(lab)
     assert tshark.faultless(outside)["udp"] >= PACKETS
     assert tshark.faultless(inside)["udp"] >= PACKETS
+
+
+def test_nptv6_translates_sources_and_the_way_back(lab: Lab, tmp_path: Path) -> None:
+    """The other host is outside, and knows a task of this one by another prefix.
+
+    The task's packets have a wire destination and get another source; answers go to a
+    name that is none of ilax, and come back with the task's SIR address as destination.
+    """
+    source, target = _ends(lab)
+    inside = lab.plan.sir_prefix.supernet(new_prefix=48)
+    alias, port = str(_renamed(source.sir, inside, ALIAS)), target.host.router_port
+    lab.router.ip(
+        *("-6", "route", "add", source.address, "dev", source.host.router_port),
+        *("via", str(lab.plan.link_local(source.host.number))),
+    )
+    near, far = tmp_path / "near.pcap", tmp_path / "far.pcap"
+    with (
+        _nptv6(lab.router, "SNPT", inside, ALIAS, port),
+        _nptv6(lab.router, "DNPT", ALIAS, inside, port),
+        tshark.dumping(source.ns, "eth0", near),
+        tshark.dumping(target.ns, "eth0", far),
+    ):
+        least = _traffic(source, target)
+        assert _translated(lab.router, "SNPT") >= least
+        back = _translated(lab.router, "DNPT")
+        assert back > 3  # answers to echoes, and acknowledgements
+        report = tcp.transfer(target.ns, source.ns, alias, 1 << 20)
+        assert (report.error, report.same_content) == (None, True)
+        assert _translated(lab.router, "DNPT") > back
+    assert tshark.faultless(near)["tcp"] > 10
+    assert tshark.faultless(far)["tcp"] > 10
+    # Neither end has ever heard of the other's name for the task.
+    assert _addresses(near) == {source.address, target.address}
+    assert _addresses(far) == {alias, target.address}
+
+
+def _addresses(file: Path) -> set[str]:
+    """Sources and destinations of a capture, but for those of the link."""
+    command = ("tshark", "-n", "-r", str(file), "-T", "fields", "-e", "ipv6.src", "-e", "ipv6.dst")
+    # Of an error, the quoted ones follow.
+    found = {field.split(",")[0] for field in run(*command).stdout.split()}
+    return {text for text in found if not text.startswith(("fe80:", "ff02:"))}

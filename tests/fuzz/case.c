@@ -124,6 +124,8 @@ static void surround(const struct kase *kase, struct outcome *out)
 	memset(out, 0, offsetof(struct outcome, metadata));
 }
 
+struct ilax_policed case_policed[POPULATION_LIMITS];
+
 static void harvest(struct outcome *out, __u32 meta_before)
 {
 	struct ilax_counter *counter;
@@ -145,6 +147,7 @@ static void harvest(struct outcome *out, __u32 meta_before)
 	out->reach = kernel.linear;
 	counter = tables_counted(&hook, &out->reason);
 	out->counted = counter->bytes;
+	tables_add_policed(case_policed);
 }
 
 static int run(int hook)

@@ -90,6 +90,9 @@ struct outcome {
 /* Returns false if it is too short to be one. */
 bool case_decode(const __u8 *data, size_t size, struct kase *kase);
 
+/* What limits have counted in all cases so far, by slot. */
+extern struct ilax_policed case_policed[];
+
 /* One program on one packet, with the tables as if nothing came before. */
 void case_run(const struct kase *kase, struct outcome *out);
 

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Feed the programs in the kernel by test run, and their twins in user space with the
- * same packets: verdict, bytes, metadata and marks are equal, and so are all counters
- * in the end, which the caller compares with what this prints. Some cases are printed
- * whole, for another judge.
+ * same packets: verdict, bytes, metadata and marks are equal, and so are all counters,
+ * those of limits, too, in the end, which the caller compares with what this prints.
+ * Some cases are printed whole, for another judge.
  *
- * drive RUNS SEED SAMPLES SHIM XDP UPLINK_IN UPLINK_OUT CONTAINER CASE...
- * The five before the cases are descriptors of programs.
+ * drive RUNS SEED SAMPLES SHIM XDP UPLINK_IN UPLINK_OUT CONTAINER ATTACHED CASE...
+ * The six before the cases are descriptors of programs; ATTACHED runs that of cgroups.
  */
 #include <errno.h>
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +29,7 @@
 /* A test run refuses shorter skbs whose headers are not whole; the shim cuts. */
 #define TC_SHORTEST 64
 #define METADATA_MAX 252
+#define FIRST_CASE (5 + CASE_HOOKS)
 
 struct seed {
 	__u8 data[CASE_MAX];
@@ -51,19 +55,24 @@ static void read_seed(const char *path, struct seed *seed)
 static bool prepare(struct kase *kase)
 {
 	struct case_head *head = &kase->head;
+	bool cgroup = head->hook == CASE_CGROUP;
 
-	if (head->hook == CASE_CGROUP)
+	head->flags &= cgroup ? CASE_IPV4 : 0;
+	/* It refuses half a header, which no socket gets to see. */
+	if (cgroup && kase->len < (head->flags ? sizeof(struct iphdr) :
+						 sizeof(struct ipv6hdr)))
 		return false;
-	head->flags = 0;
 	head->edits = 0;
-	head->gso_size = 0;
+	if (!cgroup)
+		head->gso_size = 0;
 	head->extra = 0;
 	head->ticks = 0;
 	head->meta_room = METADATA_MAX / 4 - head->meta;
 	if (head->hook != CASE_XDP) {
 		head->meta = 0;
 		head->linear = 0;
-		if (head->tag >> 16 != 0x8100 && head->tag >> 16 != 0x88a8)
+		if (cgroup ||
+		    (head->tag >> 16 != 0x8100 && head->tag >> 16 != 0x88a8))
 			head->tag = 0;
 	}
 	return true;
@@ -130,11 +139,37 @@ static void prepare_skb(struct run *run, const struct kase *kase)
 	attach_context(run, &run->skb, &run->skb_out, sizeof(run->skb));
 }
 
+/* The kernel takes the Ethernet header away before, and puts one of zeros there after. */
+static void prepare_cgroup(struct run *run, const struct kase *kase)
+{
+	__u16 type = kase->head.flags & CASE_IPV4 ? ETH_P_IP : ETH_P_IPV6;
+
+	memset(run->data, 0, ETH_HLEN);
+	run->data[12] = type >> 8;
+	run->data[13] = type & 0xff;
+	memcpy(run->data + ETH_HLEN, kase->frame, kase->len);
+	run->attr.test.prog_fd = programs[CASE_CGROUP];
+	run->attr.test.data_size_in = ETH_HLEN + kase->len;
+	memset(&run->skb, 0, sizeof(run->skb));
+	run->skb.ifindex = population_ifindexes[kase->head.device];
+	run->skb.gso_size = kase->head.gso_size;
+	run->skb.cb[0] = kase->head.slot;
+	attach_context(run, &run->skb, &run->skb_out, sizeof(run->skb));
+}
+
+/* Bytes in front of the packet afterwards. */
+static __u32 front_of(const struct kase *kase, const struct run *run)
+{
+	if (kase->head.hook == CASE_XDP)
+		return run->xdp_out.data;
+	return kase->head.hook == CASE_CGROUP ? ETH_HLEN : 0;
+}
+
 static void compare(const struct kase *kase, const struct outcome *out,
 		    const struct run *run)
 {
 	bool xdp = kase->head.hook == CASE_XDP, drop = out->reason >= 64;
-	__u32 front = xdp ? run->xdp_out.data : 0;
+	__u32 front = front_of(kase, run);
 	__u32 theirs = xdp ? 4 * kase->head.meta : 0;
 
 	if ((int)run->attr.test.retval != out->code)
@@ -147,8 +182,8 @@ static void compare(const struct kase *kase, const struct outcome *out,
 	    memcmp(run->out + front, out->frame, out->len))
 		FAIL("hook %d: the kernel makes another packet for reason %d",
 		     kase->head.hook, out->reason);
-	if (front != out->meta + theirs ||
-	    memcmp(run->out, out->metadata, out->meta))
+	if (xdp && (front != out->meta + theirs ||
+		    memcmp(run->out, out->metadata, out->meta)))
 		FAIL("the kernel writes other metadata for reason %d",
 		     out->reason);
 	if (!xdp && (run->skb_out.mark != out->mark ||
@@ -167,6 +202,8 @@ static void run_both(const struct kase *kase)
 	memset(&run.attr, 0, sizeof(run.attr));
 	if (kase->head.hook == CASE_XDP)
 		prepare_xdp(&run, kase);
+	else if (kase->head.hook == CASE_CGROUP)
+		prepare_cgroup(&run, kase);
 	else
 		prepare_skb(&run, kase);
 	run.attr.test.data_in = (unsigned long)run.data;
@@ -192,12 +229,29 @@ static void print_case(const struct kase *kase)
 	putchar('\n');
 }
 
+static void print_counted(void)
+{
+	for (int hook = 0; hook < CASE_HOOKS; hook++)
+		for (int reason = 0; reason < ILAX_REASON_COUNT; reason++)
+			if (counted[hook][reason])
+				printf("reason %d %d %llu\n", hook, reason,
+				       counted[hook][reason]);
+	for (int slot = 0; slot < POPULATION_LIMITS; slot++) {
+		const __u64 *fields = (const void *)&case_policed[slot];
+
+		printf("limit %d", slot);
+		for (size_t i = 0; i < sizeof(*case_policed) / 8; i++)
+			printf(" %llu", fields[i]);
+		putchar('\n');
+	}
+}
+
 int main(int argc, char **argv)
 {
 	__u64 runs, samples, done = 0, random;
 	static struct seed given;
 	struct kase kase;
-	int count = argc - 9;
+	int count = argc - FIRST_CASE;
 
 	if (count < 1)
 		FAIL("too few arguments");
@@ -205,13 +259,13 @@ int main(int argc, char **argv)
 	random = strtoull(argv[2], NULL, 10) * 2654435761ULL + 1;
 	samples = strtoull(argv[3], NULL, 10);
 	shim = atoi(argv[4]);
-	for (int hook = 0; hook < CASE_CGROUP; hook++)
+	for (int hook = 0; hook < CASE_HOOKS; hook++)
 		programs[hook] = atoi(argv[5 + hook]);
 	seeds = calloc(count, sizeof(*seeds));
 	if (!seeds)
 		FAIL("no memory");
 	for (int i = 0; i < count; i++)
-		read_seed(argv[9 + i], &seeds[i]);
+		read_seed(argv[FIRST_CASE + i], &seeds[i]);
 	tables_init();
 	kernel_init();
 	while (done < runs) {
@@ -228,10 +282,6 @@ int main(int argc, char **argv)
 			print_case(&kase);
 		done++;
 	}
-	for (int hook = 0; hook < CASE_CGROUP; hook++)
-		for (int reason = 0; reason < ILAX_REASON_COUNT; reason++)
-			if (counted[hook][reason])
-				printf("%d %d %llu\n", hook, reason,
-				       counted[hook][reason]);
+	print_counted();
 	return 0;
 }

@@ -105,10 +105,13 @@ long bpf_skb_vlan_pop(struct __sk_buff *ctx)
 	if (kernel.linear < ETH_HLEN + 2 * TAG_BYTES)
 		kernel_bring(kernel.tail_len < 2 * TAG_BYTES ? kernel.tail_len :
 							       2 * TAG_BYTES);
-	if (!kernel.tag)
+	if (kernel.tag) {
+		/* The protocol is that of what is inside already. */
+		kernel.tag = 0;
+	} else {
 		cut_tag();
-	kernel.tag = 0;
-	kernel.skb.protocol = kernel_protocol();
+		kernel.skb.protocol = kernel_protocol();
+	}
 	if (is_tag(kernel.skb.protocol)) {
 		if (kernel.linear < ETH_HLEN + TAG_BYTES)
 			return -ENOMEM;
@@ -120,13 +123,25 @@ long bpf_skb_vlan_pop(struct __sk_buff *ctx)
 	return 0;
 }
 
-/* The frame begins at the IP header here. */
+/* The frame begins at the IP header here. Only who asks for marks gets one. */
 long bpf_skb_ecn_set_ce(struct __sk_buff *ctx)
 {
-	if (ctx->protocol == bpf_htons(ETH_P_IPV6))
-		kernel.data[1] |= 3 << 4;
-	else
-		kernel.data[1] |= 3;
+	bool ip6 = ctx->protocol == bpf_htons(ETH_P_IPV6);
+	__u8 *at = kernel.data + 1, ecn = (ip6 ? *at >> 4 : *at) & 3;
+	__u32 check;
+
+	if (!ecn || ecn == 3)
+		return ecn == 3;
+	if (ip6) {
+		*at |= 3 << 4;
+		return 1;
+	}
+	*at |= 3;
+	/* The header has a sum of its own. */
+	check = (kernel.data[10] << 8 | kernel.data[11]) + 0xfffb + ecn + 1;
+	check = (check & 0xffff) + (check >> 16);
+	kernel.data[10] = check >> 8;
+	kernel.data[11] = check & 0xff;
 	return 1;
 }
 

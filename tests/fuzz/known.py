@@ -10,6 +10,7 @@ from datapath.plan import CBIT
 from datapath.world import Packet
 from fuzz import population
 from model import Hook
+from model.address import address
 
 _YEAR = 365 * 86400 * 10**9  # ns
 _A_NS_PER_BYTE = 64 << 10
@@ -30,14 +31,18 @@ def _limits(now: int, rules: list[bytes], arrivals: list[tuple[int, int, int, in
     return script
 
 
-def _without_ethernet() -> bytes:
-    data = packets.tcp()(CBIT.here(plan.STACK_TASK), 64)
+def _without_ethernet(src: bytes = packets.PEER) -> bytes:
+    data = packets.tcp(src=src)(CBIT.here(plan.STACK_TASK), 64)
     return population.case(Packet(data, tag=0x81000005), Hook.UPLINK_IN, _STARTS_AT_L3)
 
 
 # What it is -> the fuzzer, and the input.
 INPUTS = {
     "a tag beside a packet that has lost its Ethernet header": ("packets", _without_ethernet()),
+    "the same, from an address that looks like a tag where one would be": (
+        "packets",
+        _without_ethernet(src=address("2001:db8:8100::1")),
+    ),
     "a new limit of a host that has been up for five years": (
         "limits",
         _limits(5 * _YEAR, [_rules(_A_NS_PER_BYTE, drop=1_000_000)], [(0, 1, 1500, 0)]),

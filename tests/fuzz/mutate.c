@@ -125,6 +125,9 @@ size_t case_mutate(__u8 *data, size_t size, size_t room, __u64 *random)
 	case 11:
 		head->hook = what / 16 % CASE_HOOKS;
 		head->device = what / 256 % POPULATION_DEVICES;
+		head->slot = what / 4096 % POPULATION_RULES;
+		if (head->hook == CASE_CGROUP)
+			head->flags ^= what >> 40 & CASE_IPV4;
 		break;
 	case 12: /* cut, or lengthen */
 		if (what & 16)

@@ -8,28 +8,55 @@ of the packet table becomes one file of the corpus, in the form of case.h.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from datapath import fill, plan
 from datapath.plan import PLAN
 from datapath.row import Row
 from datapath.world import Packet
+from ilax import schema
+from ilax.bpf import Map
 from model import Hook
+from model.tables import Limit, Police
 
 DEVICES = (plan.UPLINK, plan.TASK1, plan.TASK2, plan.TASK3, plan.STRANGER)
 LIMITS = 64
 CGROUP = 4  # enum case_hook
+# Depths of the cgroups above a socket that have a limit.
+LIMITED_DEPTHS = (2, 4)
+# Slots of limits that leave a packet to one which is nearer to its socket: how deep they are.
+_NESTED = {max(PLAN.limits) + 1 + depth: depth for depth in range(6)}
+RULES = max(_NESTED) + 1
 _HEAD = struct.Struct("<8B2HIQ2I")
 _LONGEST = 2048
 
 
+def _limit_row(slot: int) -> bytes:
+    if slot not in _NESTED:
+        return fill.limit_row(PLAN.limits[slot]) if slot in PLAN.limits else bytes(64)
+    row = np.frombuffer(fill.limit_row(Limit(Police.MARK)), schema.dtype("ilax_limit")).copy()
+    row["flags"] = schema.enum("ilax_limit_flag")["ILAX_LIMIT_NESTED"]
+    row["depth"] = _NESTED[slot]
+    return row.tobytes()
+
+
+def fill_limits(maps: dict[str, Map], cgroups: Mapping[int, int]) -> None:
+    """Write what only cgroups need into maps that have the rows of PLAN.
+
+    Args:
+        cgroups: the number of the cgroup at each depth above a socket.
+    """
+    for slot in _NESTED:
+        maps["ilax_limits"].update(fill.u32(slot), _limit_row(slot))
+    for slot, depth in enumerate(LIMITED_DEPTHS, 1):
+        maps["ilax_cgroups"].update(struct.pack("<Q", cgroups[depth]), fill.u32(slot))
+
+
 def header() -> str:
     """The text of population.h."""
-    limits = [
-        fill.limit_row(PLAN.limits[slot]) if slot in PLAN.limits else bytes(64)
-        for slot in range(LIMITS)
-    ]
     prefixes = [fill.prefix_row(row) for row in PLAN.prefixes]
     prefixes += [bytes(len(prefixes[0]))] * (16 - len(prefixes))
     index = [fill.u32(number) for number in range(LIMITS)]
@@ -38,16 +65,19 @@ def header() -> str:
         "mappings": [key + fill.mapping_row(row) for key, row in PLAN.mappings.items()],
         "ports": [fill.u32(key) + fill.port_row(row) for key, row in PLAN.ports.items()],
         "devices": [fill.u32(key) * 2 for key in sorted(PLAN.devices)],
-        # Of the cgroups above a socket, some have a limit.
-        "cgroups": [struct.pack("<QI", 1000 + depth, 1 + depth) for depth in (2, 4)],
+        # bpf_sk_ancestor_cgroup_id() in kernel_skb.c gives the numbers.
+        "cgroups": [
+            struct.pack("<QI", 1000 + depth, slot) for slot, depth in enumerate(LIMITED_DEPTHS, 1)
+        ],
         "prefixes": [a + b for a, b in zip(index, prefixes, strict=False)],
         "config": [fill.u32(0) + fill.config_row(PLAN)],
-        "limits": [a + b for a, b in zip(index, limits, strict=True)],
+        "limits": [fill.u32(slot) + _limit_row(slot) for slot in range(LIMITS)],
     }
     lines = [
         "/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */",
         "/* Made by population.py. */",
         f"#define POPULATION_LIMITS {LIMITS}",
+        f"#define POPULATION_RULES {RULES}",
         f"#define POPULATION_SLOTS {max(plan.SLOTS.values()) + 1}",
         f"#define POPULATION_DEVICES {len(DEVICES)}",
         f"#define POPULATION_UPLINK {plan.UPLINK}",
@@ -62,7 +92,7 @@ def header() -> str:
             f"static const __u8 population_{name}[{len(rows)}][{len(rows[0])}] "
             f"__attribute__((unused)) = {{\n{body}\n}};"
         )
-    lines.insert(8, "#include <linux/types.h>")
+    lines.insert(2, "#include <linux/types.h>")
     return "\n".join(lines) + "\n"
 
 

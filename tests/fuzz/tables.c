@@ -247,6 +247,35 @@ struct ilax_counter *tables_counted(int *hook, int *reason)
 	return counter;
 }
 
+static void add_policed(struct ilax_policed *total,
+			const struct ilax_policed *policed)
+{
+	const __u64 *from = (const void *)policed;
+	__u64 *to = (void *)total;
+
+	for (size_t i = 0; i < sizeof(*total) / sizeof(*to); i++)
+		to[i] += from[i];
+}
+
+void tables_add_policed(struct ilax_policed *totals)
+{
+	const struct table *table = &tables[BACKLOGS];
+
+	for (__u32 i = 0; i < table->dirty_count; i++) {
+		const struct ilax_backlog *backlog =
+			(const void *)row_of(table, table->dirty[i]);
+
+		add_policed(&totals[table->dirty[i]], &backlog->total);
+	}
+	table = &tables[CHUNKS];
+	for (__u32 i = 0; i < table->dirty_count; i++) {
+		const struct ilax_chunk *chunk =
+			(const void *)row_of(table, table->dirty[i]);
+
+		add_policed(&totals[chunk->slot], &chunk->policed);
+	}
+}
+
 const struct ilax_endpoint *tables_endpoint(const struct ilax_addr *wire)
 {
 	return (const void *)find(&tables[ENDPOINTS], wire);

@@ -20,6 +20,9 @@ void tables_reset(void);
 /* The only counter that rose; abort if it was not exactly one, by one packet. */
 struct ilax_counter *tables_counted(int *hook, int *reason);
 
+/* Add what limits have counted in this case; one total for each slot. */
+void tables_add_policed(struct ilax_policed *totals);
+
 /* Rows as they are in this case, or NULL. */
 const struct ilax_endpoint *tables_endpoint(const struct ilax_addr *wire);
 const struct ilax_mapping *tables_mapping(const struct ilax_addr *sir);

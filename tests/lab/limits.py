@@ -8,6 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from ilax import schema
+from ilax.bpf import Map, possible_cpus
 from ilax.instance import Instance
 from ilax.limit_book import slots_by_cgroup
 from ilax.limit_readings import Counted, counted
@@ -41,6 +45,17 @@ class Meter:
             slot = slots_by_cgroup(instance)[self.own.id(path)]
             row: Any = instance.backlogs.get(index_key(slot))
         return int(row["until"])
+
+
+def policed(maps: dict[str, Map], slot: int) -> dict[str, int]:
+    """Counters of a slot in maps of one's own, as the contract says that they are read."""
+    kind = schema.dtype("ilax_backlog")
+    backlog = np.frombuffer(maps["ilax_backlogs"].lookup(index_key(slot)) or b"", kind)[0]
+    chunk = maps["ilax_chunks"].lookup(index_key(slot % maps["ilax_chunks"].max_entries))
+    rows = np.frombuffer(chunk or b"", schema.dtype("ilax_chunk"), possible_cpus())
+    mine = rows[rows["slot"] == slot]
+    names = schema.dtype("ilax_policed").names or ()
+    return {n: int(backlog["total"][n]) + int(mine["policed"][n].sum()) for n in names}
 
 
 def send(

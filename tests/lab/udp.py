@@ -139,14 +139,16 @@ class NumberedStream:
 
     def _receive(self) -> None:
         """Until all has arrived, or nothing does any more after the last was sent."""
-        quiet = 0
+        sending, quiet = self._threads[0], 0
         while quiet < 10:
-            if self._stop.is_set() and len(self._arrivals) == self._sent:
+            # Not as soon as it shall stop: one packet may still be on its way out.
+            ended = not sending.is_alive()
+            if ended and len(self._arrivals) == self._sent:
                 return
             try:
                 packet = self._in.recv(65536)
             except TimeoutError:
-                quiet += self._stop.is_set()
+                quiet += ended
                 continue
             quiet = 0
             number, _ = _HEADER.unpack_from(packet)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from datapath.fill import endpoint_row, u32
 from ilax import schema
 from ilax.bpf import Map, Object, Program, possible_cpus
+from lab.limits import policed
 from model.limit import Rules
 from model.tables import Endpoint
 
@@ -193,14 +194,8 @@ class Timed:
         return fates
 
     def policed(self, slot: int) -> dict[str, int]:
-        """A limit's counters, as the contract says that they are read."""
-        kind = schema.dtype("ilax_backlog")
-        backlog = np.frombuffer(self.maps["ilax_backlogs"].lookup(u32(slot)) or b"", kind)[0]
-        chunk = self.maps["ilax_chunks"].lookup(u32(slot % self.maps["ilax_chunks"].max_entries))
-        rows = np.frombuffer(chunk or b"", schema.dtype("ilax_chunk"), possible_cpus())
-        mine = rows[rows["slot"] == slot]
-        names = schema.dtype("ilax_policed").names or ()
-        return {n: int(backlog["total"][n]) + int(mine["policed"][n].sum()) for n in names}
+        """A limit's counters."""
+        return policed(self.maps, slot)
 
 
 def _cuts(cpus: NDArray[np.uint32]) -> list[int]:

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 from pathlib import Path
 
@@ -21,65 +20,35 @@ from ilax.errors import UsageError
 from ilax_perf import objects
 from ilax_perf.generate import cli, sequence
 from ilax_perf.generate.choose import choose
-from ilax_perf.generate.generator import Generator, GeneratorError, Sent
+from ilax_perf.generate.generator import Generator, GeneratorError
 from ilax_perf.generate.live_frames import LARGEST, LiveFrames
 from ilax_perf.generate.packet_socket import PacketSocket
 from ilax_perf.generate.traffic import FIRST_PORT, Range, Traffic, Zipf
-from lab.capture import Capture, mac_of
-from lab.cleanup import owned
-from lab.netns import Namespace
 from lab.packets import Frame
 from lab.wait import until
+from lab.wire import SOURCE, Wire
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="makes network namespaces and loads a program: needs root"
 )
 
 TAG = "ilxperfg"
-SOURCE = IPv6Address("2001:db8:5a5a:1::99")
 FIRST = IPv6Address("2001:db8:42:1:2000::1")
 BOTH = pytest.mark.parametrize("generator", [LiveFrames(), PacketSocket()], ids=lambda g: g.name)
 _SPRAY = Path(__file__).resolve().parents[2] / "perf" / "bpf" / "spray.bpf.c"
-
-
-@dataclass(frozen=True)
-class Wire:
-    """v0 in one namespace, v1 at its other end in another."""
-
-    near: Namespace
-    far: Namespace
-    macs: tuple[str, str]
-
-    def traffic(self, **changes: object) -> Traffic:
-        base = Traffic(self.macs, SOURCE, Range(FIRST, 100), count=300)
-        return replace(base, **changes)  # type: ignore[arg-type]
-
-    def exchange(self, generator: Generator, traffic: Traffic) -> tuple[Sent, list[Frame]]:
-        """What was sent, and what has arrived."""
-        with (
-            Capture(self.far, "v1", keep=lambda frame: frame.source == SOURCE) as capture,
-            self.near.entered(),
-        ):
-            assert generator.why_not("v0", traffic) is None
-            sent = generator.run("v0", traffic)
-            until(lambda: len(capture.frames) >= sent.packets, f"{sent.packets} frames")
-        return sent, capture.frames
 
 
 @pytest.fixture(scope="module")
 def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
     folder = tmp_path_factory.mktemp("perf")
     build_objects.build([_SPRAY], folder)
-    with pytest.MonkeyPatch.context() as patch, owned(TAG):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Wire.make(TAG, Range(FIRST, 100), count=300) as wire,
+    ):
         patch.setattr(objects, "BUILD", folder)
-        near, far = (Namespace(f"{TAG}-{name}") for name in ("near", "far"))
-        for ns in (near, far):
-            ns.create()
-        near.ip("link", "add", "v0", "type", "veth", "peer", "name", "v1", "netns", far.name)
-        for ns, device in ((near, "v0"), (far, "v1")):
-            ns.ip("link", "set", device, "mtu", "9000", "up")
-        far.run("ethtool", "-K", "v1", "gro", "on")
-        yield Wire(near, far, (mac_of(near, "v0"), mac_of(far, "v1")))
+        wire.far.run("ethtool", "-K", "v1", "gro", "on")
+        yield wire
 
 
 def _check(frames: list[Frame], traffic: Traffic) -> None:
@@ -175,7 +144,7 @@ def test_the_command_sends_and_says_by_which(
 ) -> None:
     words = ["v0", "--mac", wire.macs[1], "--to", f"{FIRST}-{FIRST + 4}", "--from", str(SOURCE)]
     words += ["--count", "10", "--by", "live-frames"]
-    with Capture(wire.far, "v1", keep=lambda f: f.source == SOURCE) as capture, wire.near.entered():
+    with wire.capture() as capture, wire.near.entered():
         assert cli.main([*words, "--json"]) == 0
         result = json.loads(capsys.readouterr().out)
         assert cli.main(words) == 0

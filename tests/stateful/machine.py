@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
 from model.control import Control, Setup, Task
+from model.limit import Action
 from model.tables import Delivery
 from stateful import compare, shots
 from stateful.bench import INNER
@@ -129,7 +130,9 @@ class Walk(Walker):
             ("--burst", rules.burst), ("--mark-at", rules.mark), ("--drop-at", rules.drop),
             ("--small-extra", rules.small),
         ):  # fmt: skip
-            words += [option, f"{ns}ns"]
+            # Where nothing is marked it is refused.
+            if option != "--mark-at" or rules.action is not Action.DROP:
+                words += [option, f"{ns}ns"]
         words += ["--action", rules.action.name.lower()]
         self.do(lambda c: c.limit(path, rules), *words)
 

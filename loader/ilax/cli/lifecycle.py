@@ -8,11 +8,15 @@ import sys
 import click
 
 from ilax.address import Address, Prefix
+from ilax.cli import offers
 from ilax.cli.context import ADDRESS, PREFIX, PREFIX_64, Context, pass_context
 
 
 @click.command()
-@click.option("--uplink", required=True, metavar="DEV", help="Interface towards the fabric.")
+@click.option(
+    "--uplink", required=True, metavar="DEV", shell_complete=offers.DEVICES,
+    help="Interface towards the fabric.",
+)  # fmt: skip
 @click.option(
     "--sir-prefix", "sir_prefixes", required=True, multiple=True, type=PREFIX_64,
     help="Prefix of all tasks' addresses, /64. May be repeated; the first is the locators' domain.",

@@ -104,6 +104,7 @@ def _endpoints(found: Raw, fabric: Fabric | None, problems: Problems) -> None:
         problems.add(("up", "max-endpoints"), f"there are {len(found.endpoints)} endpoints")
     for wish in found.endpoints:
         problems.attempt((*wish.path, "device"), _device, wish)
+        problems.attempt((*wish.path, "delivery"), _delivery, wish)
         host_address = found.up.host_address if found.up is not None else None
         if wish.sir == host_address and wish.netns is not None:
             problems.add((*wish.path, "sir"), f"{wish.sir} is the host's address, see [up]")
@@ -117,6 +118,12 @@ def _device(wish: EndpointWish) -> None:
     from ilax.containers import check_device_name
 
     check_device_name(wish.device)
+
+
+def _delivery(wish: EndpointWish) -> None:
+    from ilax.containers import check_delivery
+
+    check_delivery(wish.delivery, wish.link)
 
 
 def _wires(endpoints: list[EndpointWish], fabric: Fabric, problems: Problems) -> None:

@@ -169,6 +169,8 @@ def _container(
         "netns": place[0],
         "device": place[1],
         "delivery": one.row.delivery,
+        # Left out where it is the default: an older ilax can read that.
+        "link": one.link if one.link != "veth" else None,
         # 0 stands for one that the contract cannot hold.
         "mtu": one.row.mtu if one.row.mtu not in (0, mtu) else None,
         "any-source": one.any_source,

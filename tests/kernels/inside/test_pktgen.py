@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv6Address, IPv6Network
 
 import numpy as np
@@ -25,12 +25,9 @@ from ilax_perf.generate.pktgen.control import Line, PktgenError
 from ilax_perf.generate.pktgen.driver import Assigned, Pktgen
 from ilax_perf.generate.pktgen.generator import PktgenGenerator, settings_of
 from ilax_perf.generate.pktgen.presets import PRESETS
-from ilax_perf.generate.traffic import FIRST_PORT, Listed, Range, Traffic, Zipf
-from lab.capture import Capture, mac_of
-from lab.cleanup import owned
-from lab.netns import Namespace
-from lab.packets import Frame
+from ilax_perf.generate.traffic import FIRST_PORT, Listed, Range, Zipf
 from lab.wait import until
+from lab.wire import SOURCE, Wire
 
 pytestmark = pytest.mark.skipif(
     not driver.is_here() or os.geteuid() != 0, reason="needs root and a kernel with pktgen"
@@ -38,54 +35,31 @@ pytestmark = pytest.mark.skipif(
 
 TAG = "ilxpktg"
 RANGE = IPv6Network("2001:db8:42:1::1:0/120")
-SOURCE = IPv6Address("2001:db8:5a5a:1::99")
 # Not all presets send out of the device, and not all can do so out of a veth.
 _OVER_VETH = [name for name in PRESETS if name not in {"netif-receive", "burst-single-flow"}]
 
 
-@dataclass(frozen=True)
-class Wire:
-    """v0 in one namespace, v1 at its other end in another, and a dummy device d0."""
-
-    near: Namespace
-    far: Namespace
-    macs: tuple[str, str]
-
-    def traffic(self, **changes: object) -> Traffic:
-        to = Range(RANGE.network_address, RANGE.num_addresses)
-        base = Traffic(self.macs, SOURCE, to, size=128, flows=3, count=500)
-        return replace(base, **changes)  # type: ignore[arg-type]
-
-    def send(self, traffic: Traffic, preset: str = "simple", device: str = "v0") -> Sent:
-        with self.near.entered():
-            return PktgenGenerator(preset).run(device, traffic)
-
-    def exchange(self, traffic: Traffic, preset: str = "simple") -> tuple[Sent, list[Frame]]:
-        """What was sent, and what arrived: of netif_receive at our own end."""
-        ends = (self.near, "v0") if preset == "netif-receive" else (self.far, "v1")
-        with Capture(*ends, keep=lambda frame: frame.source == SOURCE) as capture:
-            sent = self.send(traffic, preset)
-            until(lambda: len(capture.frames) >= sent.packets, f"{sent.packets} frames")
-        return sent, capture.frames
-
-
 @pytest.fixture(scope="module")
 def wire() -> Iterator[Wire]:
-    with owned(TAG):
-        near, far = (Namespace(f"{TAG}-{name}") for name in ("near", "far"))
-        for ns in (near, far):
-            ns.create()
-        near.ip("link", "add", "v0", "type", "veth", "peer", "name", "v1", "netns", far.name)
-        near.ip("link", "add", "d0", "type", "dummy")
-        for ns, device in ((near, "v0"), (near, "d0"), (far, "v1")):
-            ns.ip("link", "set", device, "mtu", "9000", "up")
-        yield Wire(near, far, (mac_of(near, "v0"), mac_of(far, "v1")))
+    to = Range(RANGE.network_address, RANGE.num_addresses)
+    with Wire.make(TAG, to, size=128, flows=3, count=500) as wire:
+        # A device that leaves packets alone.
+        wire.near.ip("link", "add", "d0", "mtu", "9000", "type", "dummy")
+        wire.near.ip("link", "set", "d0", "up")
+        yield wire
+
+
+def _send(wire: Wire, preset: str = "simple", device: str = "v0") -> Sent:
+    with wire.near.entered():
+        return PktgenGenerator(preset).run(device, wire.traffic())
 
 
 @pytest.mark.parametrize("preset", [*_OVER_VETH, "netif-receive"])
 def test_all_packets_of_a_preset_arrive_and_look_right(wire: Wire, preset: str) -> None:
     traffic = wire.traffic()
-    sent, frames = wire.exchange(traffic, preset)
+    # What netif_receive sends seems to have come in at our own end.
+    own_end = preset == "netif-receive"
+    sent, frames = wire.exchange(PktgenGenerator(preset), traffic, own_end=own_end)
     assert sent.packets == traffic.count == len(frames)
     assert {len(frame.raw) for frame in frames} == {128}
     assert all(frame.destination in RANGE for frame in frames)
@@ -99,47 +73,49 @@ def test_all_packets_of_a_preset_arrive_and_look_right(wire: Wire, preset: str) 
 
 
 def test_many_flows_make_a_thousand_of_one(wire: Wire) -> None:
-    _, frames = wire.exchange(wire.traffic(flows=1), "many-flows")
+    _, frames = wire.exchange(PktgenGenerator("many-flows"), wire.traffic(flows=1))
     assert len({frame.ports for frame in frames}) == len(frames)
 
 
 def test_bursts_need_a_device_that_leaves_packets_alone(wire: Wire) -> None:
     with pytest.raises(PktgenError) as caught:
-        wire.send(wire.traffic(), "burst-single-flow")
+        _send(wire, "burst-single-flow")
     assert str(caught.value).startswith("/proc/net/pktgen/v0@")
     assert "'burst 32': Operation is not supported" in str(caught.value)
     assert "as veth does" in str(caught.value.hint)
     # A dummy device takes them, and counts: whole bursts are sent, here 16 of 32.
     with wire.near.entered():
         before = Device.find("d0").sent()
-    sent = wire.send(wire.traffic(), "burst-single-flow", "d0")
+    sent = _send(wire, "burst-single-flow", "d0")
     with wire.near.entered():
         assert Device.find("d0").sent() - before == sent.packets == 512
 
 
 @pytest.mark.parametrize("size", [78, 512, 1514, 9014])
 def test_sizes_are_those_of_frames(wire: Wire, size: int) -> None:
-    _, frames = wire.exchange(wire.traffic(size=size, count=50))
+    _, frames = wire.exchange(PktgenGenerator(), wire.traffic(size=size, count=50))
     assert [len(frame.raw) for frame in frames] == [size] * 50
 
 
 def test_one_destination_is_no_range(wire: Wire) -> None:
     only = IPv6Address("2001:db8:42:1::7")
     for to in (Range(only), Listed(np.frombuffer(only.packed, np.uint8).reshape(1, 16))):
-        _, frames = wire.exchange(wire.traffic(destinations=to, count=20))
+        _, frames = wire.exchange(PktgenGenerator(), wire.traffic(destinations=to, count=20))
         assert [frame.destination for frame in frames] == [only] * 20
 
 
 def test_a_rate_is_not_exceeded_and_all_packets_come(wire: Wire) -> None:
-    sent, frames = wire.exchange(wire.traffic(rate=200.0, count=60))
+    sent, frames = wire.exchange(PktgenGenerator(), wire.traffic(rate=200.0, count=60))
     assert sent.packets == len(frames) == 60
     assert sent.seconds >= 0.9 * 59 / 200
-    sent, frames = wire.exchange(wire.traffic(rate=200.0, count=None, seconds=0.3))
+    sent, frames = wire.exchange(
+        PktgenGenerator(), wire.traffic(rate=200.0, count=None, seconds=0.3)
+    )
     assert 0 < sent.packets == len(frames) <= 60
 
 
 def test_an_open_loop_ends_when_its_time_is_over(wire: Wire) -> None:
-    sent, frames = wire.exchange(wire.traffic(count=None, seconds=0.1))
+    sent, frames = wire.exchange(PktgenGenerator(), wire.traffic(count=None, seconds=0.1))
     assert sent.packets == len(frames) > 0
 
 
@@ -188,7 +164,7 @@ def test_a_device_that_is_down_is_an_error(wire: Wire) -> None:
     wire.near.ip("link", "set", "d0", "down")
     try:
         with pytest.raises(PktgenError, match="'add_device d0': Network is down") as caught:
-            wire.send(wire.traffic(), device="d0")
+            _send(wire, device="d0")
     finally:
         wire.near.ip("link", "set", "d0", "up")
     assert caught.value.hint == "`ip link set d0 up`"
@@ -211,7 +187,7 @@ def test_a_device_that_goes_down_before_the_start_is_an_error(wire: Wire) -> Non
 
 
 def test_nothing_stays_behind(wire: Wire) -> None:
-    wire.send(wire.traffic())
+    _send(wire)
     with wire.near.entered():
         names = {path.name for path in driver.FOLDER.iterdir()}
         assert "v0" not in names and "pgctrl" in names
@@ -226,7 +202,7 @@ def test_devices_of_somebody_else_are_left_alone(wire: Wire) -> None:
             with pytest.raises(GeneratorError, match="pktgen has devices already: d0"):
                 PktgenGenerator().run("v0", wire.traffic())
             assert pktgen.devices() == ["d0"]
-        assert wire.send(wire.traffic()).packets == 500
+        assert _send(wire).packets == 500
 
 
 def test_what_pktgen_cannot_do_is_done_by_another_one(wire: Wire) -> None:
@@ -250,10 +226,7 @@ def test_what_pktgen_cannot_do_is_done_by_another_one(wire: Wire) -> None:
 def test_the_command_sends_by_pktgen(wire: Wire, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["v0", "--mac", wire.macs[1], "--to", str(RANGE), "--from", str(SOURCE)]
     words += ["--size", "256", "--count", "100", "--preset", "queue-xmit", "--json"]
-    with (
-        Capture(wire.far, "v1", keep=lambda frame: frame.source == SOURCE) as capture,
-        wire.near.entered(),
-    ):
+    with wire.capture() as capture, wire.near.entered():
         code = cli.main(words)
         until(lambda: len(capture.frames) >= 100, "100 frames")
     result = json.loads(capsys.readouterr().out)
