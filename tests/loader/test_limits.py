@@ -352,7 +352,7 @@ def test_a_full_table_says_so_and_loses_nothing(lab: Lab, own: Cgroups) -> None:
     before = read(lab.instance)
     result = lab.ilax("limit", "set", f"{own.name}/e", "--rate", "1mbit")
     assert result.exit_code == FULL
-    assert "--max-limits" in str(getattr(result.exception, "hint", ""))
+    assert "max-limits" in str(getattr(result.exception, "hint", ""))
     result = lab.ilax("endpoint", "add", sir(5), "--netns", lab.container, "--cgroup",
                       f"{own.name}/e")  # fmt: skip
     assert result.exit_code == FULL
