@@ -8,11 +8,6 @@
 #include "prefix.h"
 #include "types.h"
 
-static __always_inline bool addr_is_link_scope(const struct ilax_addr *addr)
-{
-	return addr_is_multicast(addr) || addr_is_link_local(addr);
-}
-
 /*
  * A task may use its own address. Link-local and unspecified sources exist for
  * neighbour discovery and never leave the link, so they are right only towards
@@ -23,7 +18,7 @@ static __always_inline bool ilax_source_ok(const struct ilax_packet *pkt,
 {
 	if (addr_equal(&pkt->src, &port->sir))
 		return true;
-	if (addr_is_link_scope(&pkt->dst) &&
+	if (addr_stays_on_link(&pkt->dst) &&
 	    (addr_is_link_local(&pkt->src) || addr_is_unspecified(&pkt->src)))
 		return true;
 	return port->flags & ILAX_PORT_ANY_SOURCE;

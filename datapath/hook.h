@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a hook adapter provides. A program includes exactly one adapter
- * (hook_xdp.h or hook_skb.h) before any other header of datapath/; all other
- * headers use these verbs and never name xdp_md or __sk_buff. What a hook
- * cannot do is an error code, not a missing function.
+ * What a hook adapter provides. A program includes exactly one adapter (hook_xdp.h,
+ * hook_skb.h or hook_cgroup.h) before any other header of datapath/; all other
+ * headers use these verbs and never name xdp_md or __sk_buff. What XDP or tc
+ * cannot do is an error code, not a missing function; hook_cgroup.h has only what
+ * cgroup.h asks for, and hook_set_ce(ctx).
  *
  *   hook_ctx                        the context type
  *   hook_data(), hook_data_end()    bounds of the linear part
@@ -24,8 +25,9 @@
  *   hook_fits(ctx, pkt, mtu, dev)   would every segment fit the MTU
  *   hook_pop_tags(ctx, pkt)         remove all VLAN tags
  *   hook_wire(ctx, pkt, charge)     bytes and segments as on the wire
- *   hook_hand_over(ctx, ifindex)    prepare delivery by a later hook; 0: what is
- *                                   to be done is done, the stack comes next
+ *   hook_hand_over(ctx, ifindex)    prepare delivery by a later hook; ifindex 0:
+ *                                   what is to be done is done, the stack comes
+ *                                   next
  *   hook_tag(ctx, mark, prio)       set mark and priority for later stages
  *   hook_deliver(ctx, row, reason)  into the endpoint's device; sets reason
  *   hook_forward(ctx, config)       to another host
@@ -37,7 +39,7 @@
 #define ILAX_HOOK_H
 
 #ifndef HOOK_PASS
-#error "include hook_xdp.h or hook_skb.h before other headers of datapath/"
+#error "include hook_xdp.h, hook_skb.h or hook_cgroup.h before other headers of datapath/"
 #endif
 
 #endif /* ILAX_HOOK_H */

@@ -66,40 +66,55 @@ static __always_inline void hook_sum_changed(hook_ctx *ctx, __u16 old,
 }
 
 /*
- * A super-packet beyond 64 KiB (BIG TCP) carries a hop-by-hop header that goes
- * away when it is cut into segments; the kernel's own check counts it in, and
- * full segments look 8 bytes too long.
+ * Bytes of one segment's packet; where it has more headers than these, too few.
+ * Global, for the verifier to look at it once.
  */
-static __always_inline bool big_tcp_fits(hook_ctx *ctx,
-					 const struct ilax_packet *pkt,
-					 __u32 mtu)
+__noinline int ilax_segment_bytes(struct __sk_buff *ctx, __u32 l4_off,
+				  __u32 nexthdr)
 {
 	__u8 doff; /* upper half: the TCP header's length in words */
+	__u32 transport = 0;
 
-	if (hook_load(ctx, pkt->l3_off + IPV6_HEADER_BYTES + 8 + 12, &doff,
-		      sizeof(doff)))
-		return false;
-	return IPV6_HEADER_BYTES + (doff >> 4) * 4 + ctx->gso_size <= mtu;
+	if (nexthdr == IPPROTO_UDP)
+		transport = 8;
+	else if (nexthdr == IPPROTO_TCP &&
+		 !hook_load(ctx, l4_off + 12, &doff, sizeof(doff)))
+		transport = (doff >> 4) * 4;
+	return IPV6_HEADER_BYTES + transport + ctx->gso_size;
 }
 
 /*
- * A super-packet is cut into segments on the way, so its own length says
- * nothing; the kernel knows its segments.
+ * A super-packet is cut into segments on the way, so its own length says nothing.
+ * The kernel knows all headers of its segments, those of tunnels, too, but compares
+ * with the device's MTU, which may be above `mtu`.
+ *
+ * Beyond 64 KiB (BIG TCP) there is a hop-by-hop header that goes away when the
+ * packet is cut; the kernel counts it in, and full segments look 8 bytes too long.
  */
 static __always_inline bool hook_fits(hook_ctx *ctx,
 				      const struct ilax_packet *pkt, __u32 mtu,
 				      __u32 ifindex)
 {
+	__u32 l4_off = pkt->l3_off + IPV6_HEADER_BYTES;
 	__u32 len = pkt->len - pkt->l3_off;
+	__u32 nexthdr = pkt->nexthdr;
 	__u32 unused = 0;
+	bool big_tcp;
 
 	if (len <= mtu)
 		return true;
 	if (!ctx->gso_size)
 		return false;
-	if (len > IPV6_HEADER_BYTES + 0xffff && pkt->nexthdr == IPPROTO_HOPOPTS)
-		return big_tcp_fits(ctx, pkt, mtu);
-	return !bpf_check_mtu(ctx, ifindex, &unused, 0, BPF_MTU_CHK_SEGS);
+	big_tcp = len > IPV6_HEADER_BYTES + 0xffff &&
+		  nexthdr == IPPROTO_HOPOPTS;
+	if (big_tcp) {
+		l4_off += 8;
+		nexthdr = IPPROTO_TCP;
+	}
+	if ((__u32)ilax_segment_bytes(ctx, l4_off, nexthdr) > mtu)
+		return false;
+	return big_tcp ||
+	       !bpf_check_mtu(ctx, ifindex, &unused, 0, BPF_MTU_CHK_SEGS);
 }
 
 static __always_inline void hook_wire(hook_ctx *ctx,

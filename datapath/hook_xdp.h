@@ -75,7 +75,10 @@ static __always_inline long hook_store(hook_ctx *ctx, __u32 off, void *buf,
 	return bpf_xdp_store_bytes(ctx, off, buf, len);
 }
 
-/* Drivers do not keep a sum over the frame across XDP. */
+/*
+ * Out of reach: it would stand in the skb. Where a sum from before XDP does get there,
+ * the stack finds it wrong, adds up the packet itself, and logs that.
+ */
 static __always_inline void hook_sum_changed(hook_ctx *ctx, __u16 old,
 					     __u16 new)
 {

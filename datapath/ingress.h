@@ -25,10 +25,8 @@ static __always_inline int ilax_ingress_miss(hook_ctx *ctx,
 	int reason;
 
 	if (!row)
-		return addr_is_multicast(&pkt->dst) ||
-				       addr_is_link_local(&pkt->dst) ?
-			       ILAX_PASS_LINK_SCOPE :
-			       ILAX_PASS_NOT_OURS;
+		return addr_is_link_scope(&pkt->dst) ? ILAX_PASS_LINK_SCOPE :
+						       ILAX_PASS_NOT_OURS;
 	if (row->kind == ILAX_PREFIX_LOCATOR)
 		return ilax_is_host_address(row, &pkt->dst) ?
 			       ILAX_PASS_NOT_OURS :

@@ -12,7 +12,7 @@
 
 /* Word 4 of an address: the type's three bits, then the C-bit. */
 #define IDENTIFIER_TYPE_MASK bpf_cpu_to_be64(0xe000000000000000ULL)
-#define IDENTIFIER_CBIT bpf_cpu_to_be64(0x1000000000000000ULL)
+#define IDENTIFIER_CBIT 0x1000000000000000ULL /* host order */
 
 /* NULL: none of our prefixes. A scan of a few rows beats an LPM trie. */
 static __always_inline const struct ilax_prefix *
@@ -69,9 +69,9 @@ static __always_inline bool ilax_undo_neutral(const struct ilax_prefix *row,
 		    sum_words(~bpf_be64_to_cpu(row->sir_prefix));
 
 	if (row->flags & ILAX_PREFIX_CBIT) {
-		if (!(wire->identifier & IDENTIFIER_CBIT))
+		if (!(id & IDENTIFIER_CBIT))
 			return false;
-		id &= ~0x1000000000000000ULL;
+		id &= ~IDENTIFIER_CBIT;
 		sum += 0x1000;
 	}
 	sum = sum_fold(sum) + (__u32)(id & 0xffff);

@@ -19,6 +19,10 @@
 #define VLAN_MAX_TAGS 2
 #define IPV6_HEADER_BYTES 40
 
+/* In the first 16 bits of a multicast address. */
+#define MULTICAST_SCOPE_MASK 0xf
+#define MULTICAST_SCOPE_LINK 2
+
 /* In the first 16 bits of an IPv6 header: where ECN is, and what it says. */
 #define ECN_SHIFT 4
 #define ECN_ECT_1 1
@@ -88,6 +92,21 @@ static __always_inline bool addr_is_link_local(const struct ilax_addr *a)
 {
 	return (a->prefix & bpf_cpu_to_be64(0xffc0000000000000ULL)) ==
 	       bpf_cpu_to_be64(0xfe80000000000000ULL);
+}
+
+static __always_inline bool addr_is_link_scope(const struct ilax_addr *addr)
+{
+	return addr_is_multicast(addr) || addr_is_link_local(addr);
+}
+
+/* Also by its scope (RFC 4291, 2.7): routers do not forward it. */
+static __always_inline bool addr_stays_on_link(const struct ilax_addr *a)
+{
+	if (addr_is_link_local(a))
+		return true;
+	return addr_is_multicast(a) &&
+	       (bpf_be64_to_cpu(a->prefix) >> 48 & MULTICAST_SCOPE_MASK) <=
+		       MULTICAST_SCOPE_LINK;
 }
 
 static __always_inline bool addr_is_unspecified(const struct ilax_addr *a)

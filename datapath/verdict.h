@@ -60,7 +60,8 @@ static __always_inline struct ilax_traffic *traffic_of(__u32 slot)
 
 /*
  * A drop is charged to the sender where there is one. A packet that the stack
- * answers, or that a later hook will deliver, has not been received yet.
+ * answers is not received. What XDP hands over to tc counts here and not there: tc
+ * gets no slot with it, and the bytes are those of the frames before GRO.
  */
 static __always_inline void count_traffic(const struct ilax_packet *pkt,
 					  int reason)

@@ -308,7 +308,10 @@ enum ilax_counter_row {
  */
 struct ilax_counter {
 	__u64 packets;
-	__u64 bytes;	   /* of frames, without the checksum */
+	__u64 bytes;	   /* of frames, without the checksum; of packets from
+			    * their IP header on at ILAX_HOOK_CGROUP, and
+			    * where a device has no Ethernet header
+			    */
 	__u64 sampled;	   /* events written to ilax_events */
 	__u64 lost;	   /* events that found the ring full */
 	__u64 last_sample; /* jiffies of the newest event */
@@ -338,12 +341,16 @@ ILAX_STATIC_ASSERT(sizeof(struct ilax_traffic) == 48, "struct ilax_traffic");
 struct ilax_event {
 	__u64 time;	/* CLOCK_MONOTONIC, ns */
 	__u32 ifindex;	/* device it arrived on or leaves by */
-	__u32 len;	/* bytes of the frame */
+	__u32 len;	/* bytes of the frame; see `data` */
 	__u32 slot;	/* of the endpoint or port, 0 = unknown */
 	__u16 captured; /* valid bytes of data, 0..ILAX_EVENT_DATA_BYTES */
 	__u8 hook;	/* enum ilax_hook */
 	__u8 reason;	/* enum ilax_reason; not of a drop: marked or tagged */
-	__u8 data[ILAX_EVENT_DATA_BYTES]; /* the frame as it is dropped, or goes on */
+	__u8 data[ILAX_EVENT_DATA_BYTES]; /* the frame as it is dropped, or goes
+					   * on; from its IP header on at
+					   * ILAX_HOOK_CGROUP, and where it has
+					   * no Ethernet header
+					   */
 };
 ILAX_STATIC_ASSERT(sizeof(struct ilax_event) == 152, "struct ilax_event");
 

@@ -97,6 +97,12 @@ def sources() -> list[Row]:
     rows += sends("address detection", dad, "ff02::1:ff00:2", "PASS_LINK_SCOPE", hop=255)
     rows += sends("own source to a wider multicast group", p.udp(src=TASK), "ff0e::101",
                   "PASS_LINK_SCOPE")  # fmt: skip
+    for group in ("ff01::1", "ff12::1", "ff03::1", "ff05::1:3", "ff0e::101", "ff3e::1"):
+        reason = "DROP_SPOOFED_SOURCE"
+        if group in ("ff01::1", "ff12::1"):
+            reason = "PASS_LINK_SCOPE"
+        for what, src in {"a link-local": LINK_LOCAL, "no": bytes(16)}.items():
+            rows += sends(f"{what} source to the group {group}", p.udp(src=src), group, reason)
     rows += sends("a router's port sends from any source", p.tcp(src=p.FOREIGN), FAR,
                   "SEND_FORWARD", FAR_WIRE, port=plan.TASK3)  # fmt: skip
     return rows

@@ -177,6 +177,19 @@ def test_a_super_packet_of_big_segments_is_too_big(live: Live) -> None:
             live.wait_for(hook, "PASS_TOO_BIG")
 
 
+def test_segments_are_held_to_the_configured_mtu(live: Live) -> None:
+    """Also where the device would take more."""
+    with live.attached(), live.sized(9000):
+        for source, dst, hook in (
+            (FABRIC, NEAR_WIRE, Hook.UPLINK_IN),
+            (TASK1, FAR, Hook.CONTAINER),
+        ):
+            live.world.counted()
+            data = p.ether(_super(20_000)(dst, 64), source)
+            live.wires[source].send(data, gso_size=1441, transport=TCP_BEHIND_IPV6)
+            live.wait_for(hook, "PASS_TOO_BIG")
+
+
 @pytest.mark.parametrize("jumbo_option", [True, False])
 def test_a_super_packet_beyond_64_kib(live: Live, jumbo_option: bool) -> None:
     """BIG TCP, with a jumbo option or without; some kernels take it off on the way."""

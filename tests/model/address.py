@@ -88,5 +88,10 @@ def is_link_scope(raw: bytes) -> bool:
     return is_multicast(raw) or is_link_local(raw)
 
 
+def stays_on_link(raw: bytes) -> bool:
+    """Link-local, or multicast of interface or link scope (RFC 4291, 2.7)."""
+    return is_link_local(raw) or (is_multicast(raw) and raw[1] & 0x0F <= 2)
+
+
 def is_unspecified(raw: bytes) -> bool:
     return raw == bytes(16)

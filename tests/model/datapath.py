@@ -71,7 +71,7 @@ class Outcome:
         """Fields of struct ilax_traffic that rise, by slot.
 
         "rx" is what the task receives, so a packet that the host's stack
-        answers, or that another hook will deliver, is none of it.
+        answers is none of it. What XDP hands over to tc counts at XDP.
         """
         if self.verdict == "drop":
             slot, field = self.received_by, "rx_drops"
@@ -171,7 +171,7 @@ class _Run:
             return self.end("DROP_UNKNOWN_PORT")
         self.sent_by = port.slot
         src, dst = self.parsed.src, self.parsed.dst
-        for_discovery = address.is_link_scope(dst) and (
+        for_discovery = address.stays_on_link(dst) and (
             address.is_link_local(src) or address.is_unspecified(src)
         )
         if src != port.sir and not for_discovery and not port.any_source:
