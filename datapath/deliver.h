@@ -114,10 +114,11 @@ static __always_inline int deliver_by_row(hook_ctx *ctx,
 }
 
 /*
- * The kernel may give a deleted row to another key while we read it. Rows are
- * written front to back, so if the row still begins with our key after all else
- * was read, all of it was ours; a redirect that was prepared by then is void
- * with the verdict. Without this a packet could enter another task's namespace.
+ * The kernel gives the room of a deleted row to another key at once, while we may
+ * still read it. Writers wait for us before they use it (docs/map-contract.md). A
+ * row that does not begin with our key after all else was read shows that one did
+ * not; a redirect that was prepared by then is void with the verdict. Without this
+ * a packet could enter another task's namespace.
  */
 static __always_inline int ilax_deliver(hook_ctx *ctx, struct ilax_packet *pkt,
 					const struct ilax_endpoint *row,

@@ -68,9 +68,9 @@ static __always_inline bool icmp6_possible(const struct ilax_packet *pkt)
  * two numbers and not the packet, whose fields would have to live in memory if
  * their address left the caller.
  *
- * The quoted destination counts only if the mapping in force leads to it. An
- * error about anything else is old, or forged, and must not reach a task's
- * path-MTU cache.
+ * A quoted wire address counts only if the mapping in force leads to it. An
+ * error about another one is old, or forged, and must not reach a task's path-MTU
+ * cache. A quoted SIR address is what hosts with ilax quote, and needs nothing.
  */
 static __noinline int icmp6_translate(hook_ctx *ctx, __u32 l4_off, __u8 nexthdr)
 {

@@ -244,7 +244,12 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 		}
 		if (queued > drop)
 			return LIMIT_OVER_DROP;
-		extra = own ? chunk_time : 0;
+		/*
+		 * Who marks borrows nothing: time at hand would mark the first
+		 * packets after a pause as well.
+		 */
+		marks = limit_marks(limit, queued, own && chunk->marking);
+		extra = own && !marks ? chunk_time : 0;
 		if ((__s64)(from + cost - now) - left + extra > calm)
 			extra = 0;
 		if (__sync_val_compare_and_swap(&backlog->until, seen,
@@ -252,7 +257,6 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 		    seen)
 			continue;
 		backlog->refilled = now >> ILAX_TIME_SHIFT;
-		marks = limit_marks(limit, queued, own && chunk->marking);
 		if (own) {
 			chunk->left = extra;
 			chunk->marking = marks;
@@ -275,14 +279,15 @@ static __always_inline int limit_level(__u32 slot,
 		return LIMIT_WITHIN;
 	if (limit_owns(chunk, slot, limit) && chunk->left >= (__s64)cost) {
 		chunk->left -= cost;
-		return chunk->marking ? LIMIT_OVER_MARK : LIMIT_WITHIN;
+		return LIMIT_WITHIN;
 	}
 	return ilax_limit_borrow(slot, limit, chunk, cost, charge);
 }
 
 /*
- * Undo what limit_level() charged. A CPU holds back no more than chunks: the time of
- * a super-packet in its hands would pass at once whenever it likes.
+ * Undo what limit_level() charged. A CPU holds back no more than one chunk: the time
+ * of a super-packet in its hands would pass at once whenever it likes. While it marks
+ * it holds nothing.
  */
 static __always_inline void limit_undo(__u32 slot,
 				       const struct ilax_limit *limit,
@@ -291,8 +296,8 @@ static __always_inline void limit_undo(__u32 slot,
 {
 	__u64 cost = limit_cost(limit, charge->bytes, charge->packets);
 
-	if (limit_owns(chunk, slot, limit) &&
-	    (__s64)cost <= limit_chunk_time(limit))
+	if (limit_owns(chunk, slot, limit) && !chunk->marking &&
+	    chunk->left + (__s64)cost <= limit_chunk_time(limit))
 		chunk->left += cost;
 	else if (cost)
 		limit_repay(slot, cost);
@@ -444,16 +449,18 @@ __noinline int ilax_limit_settle(__u32 slot, const struct ilax_charge *charge,
 static __noinline bool limit_parents(const struct ilax_limit *leaf,
 				     struct ilax_charge *charge)
 {
-	__u32 outcomes[ILAX_LIMIT_PARENTS];
+	/* Of our own: the row may change between charging and settling. */
+	__u32 slots[ILAX_LIMIT_PARENTS], outcomes[ILAX_LIMIT_PARENTS];
 	bool pass = true;
 	int i, j;
 
-	for (i = 0; i < ILAX_LIMIT_PARENTS && leaf->parents[i] && pass; i++) {
-		outcomes[i] = ilax_limit_charge(leaf->parents[i], charge);
+	__builtin_memcpy(slots, leaf->parents, sizeof(slots));
+	for (i = 0; i < ILAX_LIMIT_PARENTS && slots[i] && pass; i++) {
+		outcomes[i] = ilax_limit_charge(slots[i], charge);
 		pass = outcomes[i] != LIMIT_REFUSED;
 	}
 	for (j = 0; j < ILAX_LIMIT_PARENTS && j < i; j++)
-		ilax_limit_settle(leaf->parents[j], charge, outcomes[j], pass);
+		ilax_limit_settle(slots[j], charge, outcomes[j], pass);
 	return pass;
 }
 

@@ -106,13 +106,18 @@ enum ilax_endpoint_flag {
  * ilax_endpoints: HASH, key struct ilax_addr = the destination as it arrives on
  * the wire. Writer: control. Exactly one cache line.
  *
+ * The kernel gives the room of a row that was deleted or replaced to the next row
+ * at once, while programs may still read it. So after that a writer waits until
+ * they are done (membarrier(MEMBARRIER_CMD_GLOBAL)) before anybody writes another
+ * row; writers hold the lock meanwhile.
+ *
  * Example: key 2001:db8:42:7:3000:7:a1b2:de7 ->
  *          sir 2001:db8:5a5a:1:2000:7:a1b2:c3d4, ifindex 12, mtu 1500
  */
 struct ilax_endpoint {
-	struct ilax_addr wire; /* this row's own key again. The kernel may
-				* recycle a deleted row while a program still
-				* looks at it; the programs compare this last.
+	struct ilax_addr wire; /* this row's own key again, outside of all SIR
+				* prefixes. The programs compare it last, should
+				* a writer not have waited (see below)
 				*/
 	struct ilax_addr sir;  /* destination that the task sees */
 	__u32 ifindex;	       /* host-side device, 0 for ILAX_DELIVERY_HOST */
@@ -124,7 +129,7 @@ struct ilax_endpoint {
 	__u16 mtu;	       /* bytes of an IPv6 packet for the device,
 				* 0 = not checked
 				*/
-	__u8 delivery;	       /* enum ilax_delivery */
+	__u8 delivery;	       /* enum ilax_delivery; others mean STACK */
 	__u8 flags;	       /* ILAX_ENDPOINT_* */
 	__u8 mac[6];	       /* of the container's device */
 	__u8 host_mac[6];      /* of the host-side device */
@@ -146,7 +151,10 @@ enum ilax_action {
  *          wire 2001:db8:42:7:3000:7:a1b2:de7, action FORWARD
  */
 struct ilax_mapping {
-	struct ilax_addr wire; /* rewritten destination, ready to store */
+	struct ilax_addr wire; /* rewritten destination, ready to store;
+				* outside of all SIR prefixes, or the packet is
+				* translated again and again
+				*/
 	__u8 action;	       /* enum ilax_action */
 	__u8 pad[3];	       /* 0 */
 	__u32 parameter;       /* of future actions, 0 */
@@ -194,12 +202,14 @@ enum ilax_prefix_flag {
 
 /*
  * ilax_prefixes: ARRAY, index 0..ILAX_MAX_PREFIXES-1. Writer: control. The
- * first row that matches decides, so longer prefixes stand first. Rows are
- * appended before they count: `kind` is the last field, so it is written last.
+ * first row that matches decides, so longer prefixes stand first. A row may be
+ * read while it is half written: docs/map-contract.md has an order of writes in
+ * which that does no harm. There a row with mask 0 and a prefix that is not 0
+ * matches nothing.
  */
 struct ilax_prefix {
 	__be64 prefix;	   /* upper half of the addresses */
-	__be64 mask;	   /* of 1 to 64 bits, contiguous */
+	__be64 mask;	   /* of 1 to 64 bits, contiguous; 0 only as above */
 	__be64 sir_prefix; /* the SIR domain of a LOCATOR or BLOCK; 0 for SIR */
 	__u32 flags;	   /* ILAX_PREFIX_* flags */
 	__u32 kind;	   /* enum ilax_prefix_kind */
@@ -392,9 +402,16 @@ enum ilax_limit_unit {
  * packet_cost 1280000 (20 us), burst 1000000 (1 ms of the rate).
  */
 struct ilax_limit {
-	__u64 byte_cost;   /* (1/64 ns << 10) for a byte, 0 = bytes are free */
-	__u64 packet_cost; /* 1/64 ns for a packet, 0 = packets are free */
-	__u32 burst;	   /* ns of the rate that may be saved up when idle */
+	__u64 byte_cost;   /* (1/64 ns << 10) for a byte, 0..2^44; 0 = bytes
+			    * are free
+			    */
+	__u64 packet_cost; /* 1/64 ns for a packet, 0..2^44; 0 = packets are
+			    * free
+			    */
+	__u32 burst;	   /* ns of the rate that may be saved up when idle;
+			    * burst + drop covers the longest frame, or none
+			    * of that length ever passes
+			    */
 	__u32 mark;	   /* ns of backlog beyond which packets are marked */
 	__u32 drop;	   /* ns of backlog beyond which they are dropped */
 	__u32 small;	   /* ns added to `drop` for ILAX_SMALL_FRAME */
@@ -404,7 +421,9 @@ struct ilax_limit {
 					    */
 	__u32 tag_mark;			   /* skb->mark of ILAX_LIMIT_TAG */
 	__u32 tag_prio;			   /* skb->priority of ILAX_LIMIT_TAG */
-	__u8 action;			   /* enum ilax_limit_action */
+	__u8 action;			   /* enum ilax_limit_action; others
+					    * mean MARK
+					    */
 	__u8 flags;			   /* ILAX_LIMIT_* flags */
 	__u8 depth; /* of the cgroup below the root, 0..255 */
 	__u8 chunk; /* a CPU borrows 2^chunk ns of the rate at a time,

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import ilax
 import man_pages
+from ilax.cli import cli, completion
 
 ROOT = Path(__file__).resolve().parents[1]
 _LIBRARY = Path("usr/lib/ilax")
@@ -58,10 +59,15 @@ def build(output: Path) -> Path:
         _copy(ROOT / "packaging/systemd", tree / "usr/lib/systemd/system", "*.service")
         _copy(ROOT / "packaging/systemd", tree / "usr/lib/systemd/system", "*.timer")
         _copy(ROOT / "docs", tree / "usr/share/doc/ilax", "*.md")
+        _copy(ROOT / "docs", tree / "usr/share/doc/ilax", "*.svg")
+        _copy(ROOT / "docs/perf", tree / "usr/share/doc/ilax/perf", "*.svg")
         _copy(ROOT / "packaging/grafana", tree / "usr/share/ilax", "*.json")
         _copy(ROOT / "packaging/prometheus", tree / "usr/share/ilax", "alerts.yml")
+        _copy(ROOT / "packaging/hooks", tree / "usr/share/ilax", "*", mode=0o755)
         _copy(ROOT / "maps_schema", tree / "usr/include/ilax", "*.h")
-        shutil.copy(ROOT / "LICENSE", tree / "usr/share/doc/ilax/copyright")
+        _copy(ROOT / "examples", tree / "usr/share/doc/ilax/examples", "*.toml")
+        _completions(tree / "usr/share")
+        _licences(tree / "usr/share/doc/ilax/copyright")
         _man_pages(tree / "usr/share/man/man8")
         _control(tree, architecture)
         subprocess.run(
@@ -124,23 +130,41 @@ def _command(path: Path) -> None:
         "#!/usr/bin/python3 -I\n"
         "import sys\n"
         f'sys.path.insert(0, "/{_LIBRARY}")\n'
-        "from ilax.cli import main\n"
+        "from ilax.__main__ import main\n"
         "main()\n"
     )
     path.chmod(0o755)
 
 
-def _copy(source: Path, target: Path, pattern: str) -> None:
+def _copy(source: Path, target: Path, pattern: str, mode: int = 0o644) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.glob(pattern)):
         shutil.copy(file, target / file.name)
-        (target / file.name).chmod(0o644)
+        (target / file.name).chmod(mode)
+
+
+def _licences(path: Path) -> None:
+    """One file with which licence is whose, and the texts: not every host has them."""
+    texts = [ROOT / "LICENSE", *sorted((ROOT / "LICENSES").glob("*.txt"))]
+    ruler = "\n" + "-" * 72 + "\n\n"
+    path.write_text(ruler.join(text.read_text() for text in texts))
+    path.chmod(0o644)
 
 
 def _man_pages(target: Path) -> None:
     target.mkdir(parents=True)
     for name, text in man_pages.pages():
         (target / f"{name}.8.gz").write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+
+
+def _completions(target: Path) -> None:
+    for shell, name in (
+        ("bash", "bash-completion/completions/ilax"),
+        ("zsh", "zsh/vendor-completions/_ilax"),
+        ("fish", "fish/vendor_completions.d/ilax.fish"),
+    ):
+        (target / name).parent.mkdir(parents=True)
+        (target / name).write_text(completion.script(cli, shell))
 
 
 def _control(tree: Path, architecture: str) -> None:

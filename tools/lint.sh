@@ -25,7 +25,10 @@ project_files() { git ls-files -z --cached --others --exclude-standard --dedupli
 
 clang_format() { project_files '*.c' '*.h' | xargs -0 clang-format-19 --dry-run -Werror; }
 
-shell() { project_files '*.sh' .ci/run | xargs -0 shellcheck; }
+shell() {
+	project_files '*.sh' .ci/run packaging/debian/postinst packaging/debian/prerm 'packaging/hooks/*' |
+		xargs -0 shellcheck
+}
 
 verifier_cost() {
 	if [ "$(id -u)" -ne 0 ]; then

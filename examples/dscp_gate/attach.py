@@ -41,7 +41,7 @@ def attach(object_path: Path, instance: str, refused: list[int]) -> Path:
         gate.load()
         with gate.maps["dscp_refused"].open() as table:
             for dscp in refused:
-                table.update(dscp.to_bytes(4, "little"), (1).to_bytes(4, "little"))
+                table.update(dscp.to_bytes(4, sys.byteorder), (1).to_bytes(4, sys.byteorder))
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in OWN_MAPS:
             (folder / name).unlink(missing_ok=True)
@@ -60,7 +60,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("object", type=Path, help="the compiled gate_xdp.bpf.c")
     parser.add_argument("--instance", default="default")
-    parser.add_argument("--refuse", type=int, action="append", default=[], metavar="DSCP")
+    parser.add_argument(
+        "--refuse", type=int, choices=range(64), action="append", default=[], metavar="DSCP"
+    )
     args = parser.parse_args()
     try:
         print(f"own maps: {attach(args.object, args.instance, args.refuse)}")

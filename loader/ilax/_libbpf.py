@@ -53,6 +53,23 @@ class ObjGetOpts(ctypes.Structure):
     _fields_ = [("sz", c_size_t), ("file_flags", c_uint32)]
 
 
+class MapCreateOpts(ctypes.Structure):
+    """struct bpf_map_create_opts, as libbpf 1.0 has it."""
+
+    _fields_ = [
+        ("sz", c_size_t),
+        ("btf_fd", c_uint32),
+        ("btf_key_type_id", c_uint32),
+        ("btf_value_type_id", c_uint32),
+        ("btf_vmlinux_value_type_id", c_uint32),
+        ("inner_map_fd", c_uint32),
+        ("map_flags", c_uint32),
+        ("map_extra", c_uint64),
+        ("numa_node", c_uint32),
+        ("map_ifindex", c_uint32),
+    ]
+
+
 class LinkCreateOpts(ctypes.Structure):
     """struct bpf_link_create_opts, up to what every kind of link has."""
 
@@ -195,6 +212,7 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_obj_pin": (_INT, (_INT, c_char_p)),
     "bpf_obj_get_opts": (_INT, (c_char_p, _PTR)),
     "bpf_obj_get_info_by_fd": (_INT, (_INT, _PTR, _PTR)),
+    "bpf_map_create": (_INT, (_INT, c_char_p, c_uint32, c_uint32, c_uint32, _PTR)),
     "bpf_map_lookup_elem": (_INT, (_INT, _PTR, _PTR)),
     "bpf_map_update_elem": (_INT, (_INT, _PTR, _PTR, c_uint64)),
     "bpf_map_delete_elem": (_INT, (_INT, _PTR)),

@@ -13,6 +13,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong,
                         ctypes.c_char_p)  # fmt: skip
 _libc.mount.restype = ctypes.c_int
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_libc.umount2.restype = ctypes.c_int
 _libc.statfs.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
 _libc.statfs.restype = ctypes.c_int
 _libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
@@ -34,6 +36,16 @@ def mount(source: str, target: Path, kind: str, options: str) -> None:
     """
     if _libc.mount(source.encode(), os.fsencode(target), kind.encode(), 0, options.encode()):
         raise SystemCallError(f"mount {kind} at {target}", ctypes.get_errno())
+
+
+def unmount(target: Path) -> None:
+    """Unmount a file system.
+
+    Raises:
+        SystemCallError: with the errno.
+    """
+    if _libc.umount2(os.fsencode(target), 0):
+        raise SystemCallError(f"unmount {target}", ctypes.get_errno())
 
 
 def file_system_type(path: Path) -> int:

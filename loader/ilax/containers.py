@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ilax import attach, endpoints, fabric, limits
+from ilax import attach, endpoints, fabric, limits, sysctls
 from ilax.address import Address
 from ilax.attach import TcMode
 from ilax.bpf import Program
@@ -32,7 +34,6 @@ from ilax.transaction import Transaction
 
 # The host's address on every container link, and the container's next hop.
 GATEWAY = "fe80::1"
-_SYSCTLS = Path("/proc/sys/net/ipv6/conf")
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,11 @@ class AddOptions:
     link: str = "veth"
 
 
-def add(instance: Instance, options: AddOptions) -> Endpoint:
+def add(instance: Instance, options: AddOptions, *, swept: bool = False) -> Endpoint:
     """Connect a container. If any step fails, all steps are undone.
+
+    Args:
+        swept: `sweep` has been called for this address, and need not be again.
 
     Raises:
         UsageError, AddressError: the address cannot be a task's, or the device's
@@ -74,11 +78,7 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
     require_capabilities("connect a container", namespaces=True)
     instance.require_own_netns("connect a container")
     check_device_name(options.device)
-    if options.link == "netkit" and options.delivery == "xdp":
-        raise UsageError(
-            "XDP cannot redirect into a netkit device; nothing was changed",
-            hint="leave --delivery xdp out, or take a veth",
-        )
+    check_delivery(options.delivery, options.link)
     known = fabric.read(instance)
     known.check_sir(options.sir)
     wire = known.to_wire(options.sir)
@@ -91,8 +91,8 @@ def add(instance: Instance, options: AddOptions) -> Endpoint:
     with instance.locked(), Network() as network, Transaction() as change:
         _refuse_taken(instance, wire, options.sir)
         limit = limits.claim(instance, options.cgroup, change)
-        _remove_stale_devices(network, instance, options.sir)
-        endpoints.sweep_ports(instance)
+        if not swept:
+            _sweep(network, instance, {options.sir})
         uplink = int(instance.config.get(index_key(0))["uplink_ifindex"])  # type: ignore[index]
         uplink_device = network.interface_by_index(uplink)
         mtu = options.mtu or (uplink_device.mtu if uplink_device else 1500)
@@ -182,6 +182,19 @@ def check_device_name(name: str) -> None:
         raise UsageError(f"{name!r} is no name for an interface; nothing was changed")
 
 
+def check_delivery(delivery: str, link: str) -> None:
+    """Raise unless packets can be delivered that way into a link of a kind.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    if link == "netkit" and delivery == "xdp":
+        raise UsageError(
+            "XDP cannot redirect into a netkit device; nothing was changed",
+            hint="deliver to the stack, or take a veth",
+        )
+
+
 def delete(instance: Instance, sir: Address) -> Endpoint:
     """Disconnect a container (or a host address) and remove what `add` made.
 
@@ -206,22 +219,31 @@ def _refuse_taken(instance: Instance, wire: Address, sir: Address) -> None:
         )
 
 
-def _remove_stale_devices(network: Network, instance: Instance, sir: Address) -> None:
-    """What loaders left that were killed before they wrote the endpoint."""
+def sweep(instance: Instance, sirs: Collection[Address]) -> None:
+    """Remove what loaders left that were killed before they wrote these endpoints.
+
+    `add` does that by itself; for many endpoints it is done once for all, since it
+    looks at all interfaces.
+    """
+    require_capabilities("remove what killed commands left")
+    with instance.locked(), Network() as network:
+        _sweep(network, instance, sirs)
+
+
+def _sweep(network: Network, instance: Instance, sirs: Collection[Address]) -> None:
+    aliases = {endpoints.link_alias(instance.name, sir) for sir in sirs}
     _, rows = instance.endpoints.rows()
     used = set(rows["ifindex"].tolist())
     for index, name in interface_names().items():
         if not name.startswith(endpoints.DEVICE_PREFIX) or index in used:
             continue
         device = network.interface_by_index(index)
-        if device is not None and (
-            endpoints.is_unfinished(device)
-            or device.alias == endpoints.link_alias(instance.name, sir)
-        ):
+        if device is not None and (endpoints.is_unfinished(device) or device.alias in aliases):
             # The device before its program: a container is never without checks.
             network.delete_interface(index)
             attach.detach_tc(None, instance.pins.links, endpoints.port_hook(index))
             instance.ports.delete(index_key(index))
+    endpoints.sweep_ports(instance)
 
 
 def _make_link(
@@ -236,7 +258,7 @@ def _make_link(
     fd = os.open(namespace, os.O_RDONLY)
     with ExitStack() as closing:
         closing.callback(os.close, fd)
-        network.add_pair(options.link, f"{endpoints.DEVICE_PREFIX}%d", options.device, fd, mtu)
+        _add_pair(network, options, fd, mtu)
         with inside(fd), Network() as inner_network:
             inner = inner_network.interface(options.device)
             change.on_failure(network.delete_interface, inner.peer)
@@ -249,8 +271,40 @@ def _make_link(
             inner_network.add_address(inner.index, str(options.sir), 128)
             inner_network.set_up(inner.index)
             inner_network.add_neighbour(inner.index, GATEWAY, host.mac)
-            inner_network.add_route("::/0", inner.index, gateway=GATEWAY)
+            try:
+                inner_network.add_route("::/0", inner.index, gateway=GATEWAY)
+            except ConflictError as error:
+                raise ConflictError(
+                    f"network namespace {options.netns}: {error}; endpoint {options.sir} was not "
+                    "added, and what was made for it is undone",
+                    hint="a container has its default route from ilax: remove the other one first",
+                ) from error
     return host, inner
+
+
+def _add_pair(network: Network, options: AddOptions, namespace: int, mtu: int) -> None:
+    """The bare pair of devices.
+
+    Raises:
+        ConflictError: the name is taken on the inner side.
+        SystemCallError: of netkit, where the kernel does not know it, with what to do.
+    """
+    template = f"{endpoints.DEVICE_PREFIX}%d"
+    try:
+        network.add_pair(options.link, template, options.device, namespace, mtu)
+    except SystemCallError as error:
+        if error.errno == errno.EEXIST:
+            raise ConflictError(
+                f"interface {options.device} exists already in network namespace "
+                f"{options.netns}; nothing was changed",
+                hint="give the endpoint's interface another name: --device",
+            ) from error
+        if error.errno == errno.EOPNOTSUPP and options.link == "netkit":
+            error.hint = (
+                "this kernel cannot make netkit devices (Linux 6.7 with CONFIG_NETKIT can); "
+                "nothing was changed: leave --link netkit out, or take veth"
+            )
+        raise
 
 
 def _ignore_advertisements(device: str) -> None:
@@ -259,23 +313,19 @@ def _ignore_advertisements(device: str) -> None:
     Raises:
         SystemCallError: the kernel would listen to a task, and it cannot be changed.
     """
-    folder = _SYSCTLS / device
+    accept = sysctls.read(device, "accept_ra")
+    if accept == 0:
+        return
     try:
-        value = (folder / "accept_ra").read_text().strip()
-        if value == "0":
-            return
-        try:
-            (folder / "accept_ra").write_text("0")
-        except OSError:
-            # Where /proc/sys is read-only: a router does not listen with 1.
-            if value != "1" or (folder / "forwarding").read_text().strip() != "1":
-                raise
+        sysctls.write(device, "accept_ra", 0)
     except OSError as error:
-        raise SystemCallError(
-            f"set accept_ra of {device} to 0, so nothing was changed",
-            error.errno or 0,
-            hint="make /proc/sys/net writable, or set net.ipv6.conf.default.accept_ra=0",
-        ) from error
+        # Where /proc/sys is read-only, a router does not listen by default.
+        if accept is None or sysctls.accepts_advertisements(device):
+            raise SystemCallError(
+                f"set accept_ra of {device} to 0, so nothing was changed",
+                error.errno or 0,
+                hint="make /proc/sys/net writable, or set net.ipv6.conf.default.accept_ra=0",
+            ) from error
 
 
 def _guard(

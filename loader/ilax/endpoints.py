@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ilax import attach, fabric, mappings, schema
 from ilax.address import Address
 from ilax.attach import Hook, TcMode
-from ilax.bpf import Program
+from ilax.bpf import Program, wait_for_programs
 from ilax.bpf.link import TCX_INGRESS
 from ilax.bpf.map import ANY, EXIST, NO_EXIST
-from ilax.errors import ConflictError, NotFoundError
+from ilax.errors import ConflictError, MapFullError, NotFoundError
 from ilax.netlink import LOOPBACK, interface_names
 from ilax.tables import index_key
 from ilax.transaction import Transaction
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ilax.instance import Instance
     from ilax.netlink import Interface, Network
+    from ilax.tables import Table
 
 CONTAINER_PROGRAM = "ilax_from_task"
 
@@ -88,7 +89,12 @@ def _from_row(row: np.void | Any) -> Endpoint:
 
 def read_all(instance: Instance) -> list[Endpoint]:
     """All endpoints, by SIR address."""
-    _, rows = instance.endpoints.rows()
+    return read_table(instance.endpoints)
+
+
+def read_table(table: Table) -> list[Endpoint]:
+    """The same of an open `ilax_endpoints`."""
+    _, rows = table.rows()
     return sorted((_from_row(row) for row in rows), key=lambda e: e.sir)
 
 
@@ -156,6 +162,9 @@ def free_slot(instance: Instance) -> int:
 def put(instance: Instance, endpoint: Endpoint, *, replace: bool = False) -> None:
     """Write the row; the packets that come from then on are delivered.
 
+    Args:
+        replace: whatever row is there; then this takes some 20 ms (`retire`).
+
     Raises:
         ConflictError: the wire address is taken; the row there was not changed.
         MapFullError: no room for another endpoint.
@@ -164,7 +173,7 @@ def put(instance: Instance, endpoint: Endpoint, *, replace: bool = False) -> Non
 
 
 def rewrite(instance: Instance, endpoint: Endpoint) -> None:
-    """Change the row of an endpoint that is there.
+    """Change the row of an endpoint that is there, in some 20 ms (`retire`).
 
     Raises:
         ConflictError: it is gone; nothing was written.
@@ -186,7 +195,26 @@ def _write(instance: Instance, endpoint: Endpoint, flags: int) -> None:
     row["host_mac"] = list(endpoint.host_mac)
     if endpoint.owns_link:
         row["flags"] = schema.enum("ilax_endpoint_flag")["ILAX_ENDPOINT_OWNS_LINK"]
-    instance.endpoints.put(endpoint.wire.packed, row, flags)
+    try:
+        instance.endpoints.put(endpoint.wire.packed, row, flags)
+    except MapFullError as error:
+        raise MapFullError(
+            f"add endpoint {endpoint.sir} to map ilax_endpoints", error.errno, 0
+        ) from error
+    if flags != NO_EXIST:
+        wait_for_programs()
+
+
+def retire(instance: Instance, wire: Address) -> None:
+    """Remove the row, and return when no program can still hold it.
+
+    The kernel gives the room of a row that was removed or replaced to the next one that
+    is written. Without this a program that has looked the old one up could read half of
+    another task's row and deliver to that task. Loaders hold the instance's lock
+    meanwhile, so nobody else writes a row too early.
+    """
+    instance.endpoints.delete(wire.packed)
+    wait_for_programs()
 
 
 def put_host(
@@ -228,7 +256,7 @@ def publish(
     """The rows by which others reach an endpoint: last, or they would lead nowhere."""
     put(instance, endpoint, replace=replace)
     if not replace:
-        change.on_failure(instance.endpoints.delete, endpoint.wire.packed)
+        change.on_failure(retire, instance, endpoint.wire)
     previous = mappings.put_local(instance, endpoint.sir, endpoint.wire)
     change.on_failure(mappings.restore, instance, endpoint.sir, previous)
 
@@ -272,6 +300,11 @@ def remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
     What is gone already is fine, so a half-removed endpoint can be removed
     again.
     """
+    _remove(network, instance, endpoint)
+    wait_for_programs()
+
+
+def _remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
     host = endpoint.delivery == "host"
     if host and endpoint.owns_link:
         # By its row only the address is known to be ours.
@@ -298,7 +331,7 @@ def remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
 def remove_all(network: Network, instance: Instance) -> None:
     """Undo every endpoint of an instance, and what killed loaders left of others."""
     for endpoint in read_all(instance):
-        remove(network, instance, endpoint)
+        _remove(network, instance, endpoint)
     remove_devices(network, instance.name)
     sweep_ports(instance)
     keys, _ = instance.ports.rows()

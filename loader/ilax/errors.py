@@ -57,7 +57,8 @@ class LayoutError(IlaxError):
     def __init__(self, message: str, differences: list[str]) -> None:
         super().__init__(
             message,
-            hint="use the ilax that made these maps, or `ilax down` with it first",
+            hint="use the ilax that made these maps, or `ilax down` with it first; where that "
+            "ilax is lost, docs/operations.md says how to remove them by hand",
         )
         self.differences = differences
 
@@ -103,8 +104,8 @@ class MapFullError(SystemCallError):
         super().__init__(
             action,
             errno,
-            hint="`ilax down`, then `ilax up` with larger --max-endpoints, --max-mappings or "
-            "--max-limits",
+            hint="`ilax export > FILE` keeps the rows; write a larger max-endpoints, max-mappings "
+            "or max-limits into it, then `ilax down` and `ilax apply FILE`",
         )
         self.written = written
 

@@ -3,19 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ilax import address, prefix_rows, schema
 from ilax.address import Address, Prefix
-from ilax.errors import ConflictError, UsageError
+from ilax.errors import AddressError, ConflictError, UsageError
 from ilax.prefix_rows import Row, Write
 from ilax.tables import index_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from ilax.instance import Instance
+    from ilax.tables import Table
 
 
 # Unspecified, loopback and mapped addresses; link-local; multicast.
@@ -69,6 +71,15 @@ class Fabric:
             [("ILAX_PREFIX_LOCATOR", p) for p in self.locators]
             + [("ILAX_PREFIX_SIR", p) for p in self.sir_prefixes]
             + [("ILAX_PREFIX_BLOCK", p) for p in blocks]
+        )
+
+    def doubt(self, locator: Prefix) -> str:
+        """What there is to say about a locator beside the blocks; "" if nothing is."""
+        if not self.blocks or any(locator in block for block in self.blocks):
+            return ""
+        return (
+            f"{locator} is outside of every block: hosts that have these blocks let tasks "
+            "address it"
         )
 
     def check_sir(self, sir: Address) -> None:
@@ -131,7 +142,12 @@ def check_fits(instance: Instance, fabric: Fabric) -> None:
 
 def read_rows(instance: Instance) -> list[Row]:
     """All rows of the table, also those behind its end."""
-    _, rows = instance.prefixes.rows()
+    return rows_of(instance.prefixes)
+
+
+def rows_of(table: Table) -> list[Row]:
+    """The same of an open `ilax_prefixes`."""
+    _, rows = table.rows()
     return [Row(*(int(row[name]) for name in Row.names())) for row in rows]
 
 
@@ -178,28 +194,159 @@ def _as_rows(fabric: Fabric) -> list[Row]:
     ]
 
 
+# --- what the rows of a table say ------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that no loader would write: not at all, or not beside the others.
+
+    Attributes:
+        index: in the table.
+        text: the row in words.
+        problem: what is wrong with it.
+    """
+
+    index: int
+    text: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a table says, and what of it makes no sense.
+
+    Attributes:
+        fabric: that of all other rows; None without a SIR prefix or a locator.
+        bad: rows that are left out of it. Any daemon may write what it likes.
+    """
+
+    fabric: Fabric | None
+    bad: tuple[BadRow, ...]
+
+
+def survey(instance: Instance) -> Survey:
+    """Read the table; after a killed `up`, what it was about to make.
+
+    Of two rows that contradict each other, a block counts as the wrong one, or the later
+    one; which it really is cannot be known.
+    """
+    table = read_rows(instance)
+    rows = prefix_rows.meant(table)
+    domains = sir_prefixes(rows)
+    kinds, flags = schema.enum("ilax_prefix_kind"), schema.enum("ilax_prefix_flag")
+    good: list[Row] = []
+    bad = []
+    for row in sorted(rows, key=lambda row: row.kind >= kinds["ILAX_PREFIX_BLOCK"]):
+        if row.kind not in _kinds() and instance.newer:
+            continue  # a minor may append kinds
+        problem = _problem(row, good, domains)
+        if problem:
+            bad.append(BadRow(table.index(row), row_words(row), problem))
+        else:
+            good.append(row)
+    sir, locators, blocks = (
+        tuple(_prefix(row) for row in good if row.kind == kinds[kind])
+        for kind in ("ILAX_PREFIX_SIR", "ILAX_PREFIX_LOCATOR", "ILAX_PREFIX_BLOCK")
+    )
+    found = None
+    if sir and locators:
+        cbit, typed = (
+            bool(good[0].flags & flags[name]) for name in ("ILAX_PREFIX_CBIT", "ILAX_PREFIX_TYPED")
+        )
+        found = Fabric(sir, locators, blocks, cbit=cbit, typed=typed)
+    return Survey(found, tuple(sorted(bad, key=lambda row: row.index)))
+
+
+def _kinds() -> dict[int, str]:
+    """Names of kinds by number."""
+    return {value: name for name, value in schema.enum("ilax_prefix_kind").items()}
+
+
+def _prefix(row: Row) -> Prefix:
+    """The prefix of a row.
+
+    Raises:
+        AddressError: its bits are none of a prefix.
+    """
+    prefix = Prefix(row.prefix, row.mask.bit_count())
+    if prefix.mask != row.mask:
+        raise AddressError(f"mask {row.mask:#x} has holes")
+    return prefix
+
+
+def _problem(row: Row, others: Sequence[Row], domains: Collection[Prefix]) -> str:
+    """What is wrong with a row; "" if nothing is.
+
+    Args:
+        others: those that count before it.
+        domains: SIR prefixes of the table.
+    """
+    if row.kind not in _kinds():
+        return "there is no such kind"
+    try:
+        prefix = _prefix(row)
+        check_global(prefix)
+    except UsageError as error:
+        return str(error)
+    for other in others:
+        taken = _prefix(other)
+        if _is_sir(row) != _is_sir(other) and (taken in prefix or prefix in taken):
+            return f"it overlaps {row_words(other)}"
+        known = sum(schema.enum("ilax_prefix_flag").values())
+        if (row.flags ^ other.flags) & known:
+            return f"its flags are {row.flags:#x}, those of {row_words(other)} {other.flags:#x}"
+    if not _is_sir(row) and Prefix(row.sir_prefix) not in domains:
+        return f"it is of SIR prefix {Prefix(row.sir_prefix)}, which has no row"
+    return ""
+
+
+def _is_sir(row: Row) -> bool:
+    return row.kind == schema.enum("ilax_prefix_kind")["ILAX_PREFIX_SIR"]
+
+
+def row_words(row: Row) -> str:
+    """A row in words, such as "locator 2001:db8:42:7::/64"."""
+    kind = _kinds().get(row.kind, f"kind {row.kind}").removeprefix("ILAX_PREFIX_")
+    words = kind if kind == "SIR" else kind.lower()
+    try:
+        return f"{words} {_prefix(row)}"
+    except AddressError:
+        return f"{words} {Address(row.prefix, 0)} mask {row.mask:#x}"
+
+
+def sir_prefixes(rows: Iterable[Row]) -> list[Prefix]:
+    """SIR prefixes among rows, also of rows that contradict others."""
+    return _of_kind(rows, "ILAX_PREFIX_SIR")
+
+
+def locators(rows: Iterable[Row]) -> list[Prefix]:
+    """Locators among rows, also of rows that contradict others."""
+    return _of_kind(rows, "ILAX_PREFIX_LOCATOR")
+
+
+def _of_kind(rows: Iterable[Row], kind: str) -> list[Prefix]:
+    found = []
+    for row in rows:
+        with contextlib.suppress(AddressError):
+            if _kinds().get(row.kind) == kind:
+                found.append(_prefix(row))
+    return found
+
+
 def read(instance: Instance) -> Fabric:
     """The fabric that the maps describe; after a killed `up`, what it was about to make.
 
     Raises:
-        ConflictError: the table is empty.
+        ConflictError: the table is empty, or a row of it makes no sense.
     """
-    kinds = {value: name for name, value in schema.enum("ilax_prefix_kind").items()}
-    flags = schema.enum("ilax_prefix_flag")
-    found: dict[str, list[Prefix]] = {name: [] for name in kinds.values()}
-    common = 0
-    for row in prefix_rows.meant(read_rows(instance)):
-        kind = kinds.get(row.kind)
-        if kind is None:
-            continue  # of a newer minor, which may append kinds
-        common = row.flags
-        found[kind].append(Prefix(row.prefix, row.mask.bit_count()))
-    if not found["ILAX_PREFIX_SIR"] or not found["ILAX_PREFIX_LOCATOR"]:
+    found = survey(instance)
+    for row in found.bad:
+        raise ConflictError(
+            f"row {row.index} of ilax_prefixes ({row.text}) of instance {instance.name} makes no "
+            f"sense: {row.problem}; nothing was changed",
+            hint="`ilax check` names all such rows, and the command that writes the table anew",
+        )
+    if found.fabric is None:
         raise ConflictError(f"instance {instance.name} has no prefixes", hint="run `ilax up` again")
-    return Fabric(
-        tuple(found["ILAX_PREFIX_SIR"]),
-        tuple(found["ILAX_PREFIX_LOCATOR"]),
-        tuple(found["ILAX_PREFIX_BLOCK"]),
-        cbit=bool(common & flags["ILAX_PREFIX_CBIT"]),
-        typed=bool(common & flags["ILAX_PREFIX_TYPED"]),
-    )
+    return found.fabric

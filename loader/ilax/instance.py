@@ -7,15 +7,15 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
-from ilax import schema
+from ilax import namespaces, schema
 from ilax.bpf import Map
 from ilax.bpf.handle import Closing
 from ilax.errors import ConflictError, LayoutError, NotFoundError
 from ilax.instance_name import DEFAULT_INSTANCE
 from ilax.layout_check import check_abi_row, check_maps
-from ilax.pins import PinFolder
+from ilax.pins import PinFolder, hidden_hint
 from ilax.tables import Table, index_key
 
 # Maps by the minor of the contract that brought them.
@@ -49,19 +49,43 @@ def own_netns() -> int:
     return Path("/proc/self/ns/net").stat().st_ino
 
 
+def refuse_other_netns(name: str, netns: int, action: str) -> NoReturn:
+    """Raise since an instance serves another network namespace than this one.
+
+    Raises:
+        ConflictError: says which namespace is the right one, and the way into it.
+    """
+    path = namespaces.visible().get(netns)
+    hint = f"run `nsenter --net={path} ilax ...`, or name another --instance"
+    if path is None:
+        hint = (
+            "that namespace is in sight nowhere: if it is gone, `ilax --instance "
+            f"{name} down --force` removes what is left; or name another --instance"
+        )
+    raise ConflictError(
+        f"cannot {action}: instance {name} serves another network namespace "
+        f"(net:[{netns}]); nothing was changed",
+        hint=hint,
+    )
+
+
 class Instance(Closing):
     """The maps of one instance, open and of the right layout.
 
     Use `Instance.open()`. Attributes are tables, named as the maps are without
     their prefix: `endpoints`, `mappings`, `ports`, `prefixes`, `config`,
     `counters`, `traffic`, `limits`, `backlogs`, `chunks`; `devices`, `events`,
-    `cgroups` and `attached` are plain maps.
+    `cgroups` and `attached` are plain maps. `newer` tells that they are of a newer
+    minor of the contract, which may have appended values to enums.
     """
 
-    def __init__(self, pins: PinFolder, maps: dict[str, Map], stack: ExitStack) -> None:
+    def __init__(
+        self, pins: PinFolder, maps: dict[str, Map], stack: ExitStack, *, newer: bool = False
+    ) -> None:
         self.pins = pins
         self.name = pins.instance
         self.maps = maps
+        self.newer = newer
         self._stack = stack
         self.endpoints = Table(maps["ilax_endpoints"])
         self.mappings = Table(maps["ilax_mappings"])
@@ -98,7 +122,8 @@ class Instance(Closing):
                     f"instance {name} has another contract",
                     [f"pinned: {', '.join(others)}; ilax expects v{schema.ABI_MAJOR}"],
                 )
-            raise NotFoundError(f"instance {name} is not up", hint="start it with `ilax up`")
+            hint = hidden_hint() or "start it with `ilax up`"
+            raise NotFoundError(f"instance {name} is not up", hint=hint)
         with ExitStack() as stack:
             try:
                 # First of all: it tells which others there are.
@@ -113,8 +138,9 @@ class Instance(Closing):
                     f"instance {name} is incomplete: {error}; nothing was changed",
                     hint="`ilax down` removes what is left of it, then `ilax up`",
                 ) from error
-            check_maps(maps, name, newer=minor > schema.enum("ilax_version")["ILAX_ABI_MINOR"])
-            return cls(pins, maps, stack.pop_all())
+            newer = minor > schema.enum("ilax_version")["ILAX_ABI_MINOR"]
+            check_maps(maps, name, newer=newer)
+            return cls(pins, maps, stack.pop_all(), newer=newer)
 
     def require_own_netns(self, action: str) -> None:
         """Raise unless this process is in the namespace that the instance serves.
@@ -127,20 +153,19 @@ class Instance(Closing):
         row = self.config.get(index_key(0))
         netns = int(row["netns"]) if row is not None else 0
         if netns != own_netns():
-            raise ConflictError(
-                f"cannot {action}: instance {self.name} serves another network namespace "
-                f"(net:[{netns}]); nothing was changed",
-                hint="run ilax inside of it (nsenter --net=...), or name another --instance",
-            )
+            refuse_other_netns(self.name, netns, action)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other loaders away from set-up while several rows change together.
+    def locked(self, *, to_read: bool = False) -> Iterator[None]:
+        """Keep other loaders away while rows are read and changed by what they say.
+
+        Args:
+            to_read: nothing is going to be changed.
 
         Raises:
             ConflictError: the instance was taken down since it was opened, or half of it.
         """
-        with self.pins.lock():
+        with self.pins.lock(to_read=to_read):
             if not self.is_pinned():
                 raise ConflictError(
                     f"instance {self.name} was taken down meanwhile; nothing was changed",

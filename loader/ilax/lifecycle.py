@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 from ilax import (
     attach,
@@ -22,24 +21,26 @@ from ilax import (
     layout_check,
     major_migration,
     migration,
+    netlink,
     others,
     prefix_rows,
     program_set,
     schema,
+    sysctls,
     tc_order,
     xdp_slot,
 )
-from ilax.address import Address, Prefix
+from ilax.address import Address, Prefix, parse, parse_prefix
 from ilax.attach import Hook, TcMode, XdpMode
-from ilax.bpf import Object, Program
+from ilax.bpf import Map, Object, Program
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS
 from ilax.errors import ConflictError, NotFoundError, UsageError
 from ilax.fabric import Fabric
-from ilax.instance import MAP_NAMES, Instance, own_netns
+from ilax.instance import MAP_NAMES, Instance, own_netns, refuse_other_netns
 from ilax.kernel import require_kernel
 from ilax.netlink import LOOPBACK, Interface, Network
 from ilax.others import Other
-from ilax.pins import PinFolder, ensure_bpffs, remove_folder
+from ilax.pins import PinFolder, ensure_bpffs, hidden_hint, instances, remove_folder
 from ilax.privileges import require_capabilities
 from ilax.tables import Table, index_key
 from ilax.tc_order import Place
@@ -51,6 +52,8 @@ from ilax.xdp_slot import Slot, SlotName
 # permanent neighbour keeps the kernel from asking for it.
 SIR_GATEWAY = "fe80::11a"
 SIR_GATEWAY_MAC = bytes.fromhex("02000000011a")
+
+IPV6_MTU_MIN = 1280
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,9 @@ def up(instance: str, options: UpOptions) -> UpResult:
         NotFoundError: there is no such uplink; nothing was touched.
         LayoutError: pinned maps of another contract; nothing was touched.
         VerifierError: the kernel refused a program; the old state runs on.
-        ConflictError: a foreign XDP program or slot, or another namespace's instance.
+        ConflictError: an uplink that is down or without IPv6, a foreign XDP program or
+            slot, another namespace's instance, or a mount namespace that would take all of
+            it away with the command.
     """
     require_kernel()
     require_capabilities("bring an instance up")
@@ -114,10 +119,9 @@ def up(instance: str, options: UpOptions) -> UpResult:
     ensure_bpffs()
     with Network() as network, pins.lock(), ExitStack() as held, Transaction() as change:
         uplink = network.interface(options.uplink)
-        _check_uplink(uplink)
-        tc_order.require(options.tc_order, uplink.index, (TCX_INGRESS, TCX_EGRESS))
+        _check_uplink(uplink, options)
         neighbours = others.at_work(instance)
-        others.refuse_shared(neighbours, uplink.index, options.fabric.sir_prefixes, options.tc)
+        others.refuse_shared(neighbours, uplink.index, options.fabric, options.tc)
         fresh = not pins.maps.is_dir()
         if fresh:
             _make_instance(pins, options, change)
@@ -138,6 +142,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
             _write_config(opened, uplink, options, change)
         ways = _Ways(uplink.index, options.fabric.sir_prefixes, options.host_address)
         before = None if fresh else _ways_of(opened)
+        forgotten = [] if fresh else _forgotten(opened, options)
         if before is not None and ways.source is None:
             ways = replace(ways, source=before.source)
         result = _attach_all(network, pins, uplink.index, programs, previous, options, slot, change)
@@ -162,16 +167,19 @@ def up(instance: str, options: UpOptions) -> UpResult:
             change.on_success(_leave, network, before, ways, neighbours)
         if older is not None:
             change.on_success(migration.move_in, pins)
-    result.notes += _advice(options)
+    result.notes += forgotten + _advice(options)
     return result
 
 
-def down(instance: str, *, force: bool = False) -> None:
+def down(instance: str, *, force: bool = False) -> list[str]:
     """Take an instance down and leave nothing of it.
 
     Args:
         force: also from outside of its network namespace, whose routes and
             addresses then stay (the namespace may be gone).
+
+    Returns:
+        What may be of the instance and was left, in words: only where maps were missing.
 
     Raises:
         NotFoundError: it is not up.
@@ -180,32 +188,40 @@ def down(instance: str, *, force: bool = False) -> None:
     require_capabilities("take an instance down")
     pins = PinFolder(instance)
     if not pins.base.is_dir():
-        raise NotFoundError(f"instance {instance} is not up; nothing was changed")
+        raise NotFoundError(
+            f"instance {instance} is not up; nothing was changed", hint=hidden_hint()
+        )
+    left: list[str] = []
     with pins.lock():
         if not pins.version.is_dir() and pins.other_versions():
             # Instance.open() says which contract that is.
             Instance.open(instance).close()
         major_migration.sweep_leftovers(pins)
         if pins.maps.is_dir():
+            incomplete = False
             try:
-                with Transaction() as change:
-                    older = migration.open_older(pins, lambda _: None, change)
-                    with older or Instance.open(instance) as opened:
-                        _take_down(opened, force=force)
+                with Transaction() as change, ExitStack() as held:
+                    try:
+                        older = migration.open_older(pins, lambda _: None, change)
+                        opened = held.enter_context(older or Instance.open(instance))
+                    except NotFoundError:
+                        incomplete = True
+                        raise
+                    _take_down(opened, force=force)
             except NotFoundError:
-                # A map is missing, so nobody knows what it served. Devices tell
-                # by themselves whose they are.
-                with Network() as network:
-                    endpoints.remove_devices(network, instance)
+                if not incomplete:
+                    raise
+                left = _take_down_rest(pins, force=force)
         xdp_slot.leave(pins)
         pins.remove()
+    return left
 
 
 def _take_down(opened: Instance, *, force: bool) -> None:
     row = opened.config.get(index_key(0))
     at_home = row is not None and int(row["netns"]) == own_netns()
     if not at_home and not force:
-        opened.require_own_netns("take it down")
+        opened.require_own_netns("take the instance down")
     if not at_home or row is None:
         return
     pins = opened.pins
@@ -232,6 +248,64 @@ def _take_down(opened: Instance, *, force: bool) -> None:
             _leave(network, before, None, neighbours)
 
 
+def _take_down_rest(pins: PinFolder, *, force: bool) -> list[str]:
+    """Take away what an instance made of which maps are missing.
+
+    The maps that are left tell of it, and what carries our marks: aliases, protocol
+    and next hop of routes, names of filters.
+
+    Returns:
+        Addresses that may have been the instance's: no mark tells.
+    """
+    neighbours = others.at_work(pins.instance)
+    foreign = {prefix for other in neighbours for prefix in other.sir_prefixes}
+    with ExitStack() as held, Network() as network:
+        config, prefixes, rows = (
+            _remaining(pins, name, held)
+            for name in ("ilax_config", "ilax_prefixes", "ilax_endpoints")
+        )
+        row = None if config is None else config.get(index_key(0))
+        if row is not None and int(row["netns"]) != own_netns():
+            if not force:
+                refuse_other_netns(pins.instance, int(row["netns"]), "take it down")
+            return []
+        uplink = 0 if row is None else int(row["uplink_ifindex"])
+        routes = network.routes_via(SIR_GATEWAY)
+        sources = {destination: source for (destination, _), source in routes.items()}
+        known = fabric.sir_prefixes(fabric.rows_of(prefixes)) if prefixes is not None else []
+        # Without their table: all that nobody else has, if all others can be asked.
+        if not known and set(instances()) == {pins.instance, *(other.name for other in neighbours)}:
+            all_64 = [parse_prefix(text) for text in sources if text.endswith("/64")]
+            known = [prefix for prefix in all_64 if prefix not in foreign]
+        endpoints.remove_devices(network, pins.instance)
+        hosts = {str(sources[str(p)]) for p in known if sources.get(str(p))}
+        if rows is not None:
+            hosts |= {str(one.sir) for one in endpoints.read_table(rows) if one.delivery == "host"}
+        ways = _Ways(uplink, tuple(known), None)
+        devices = {uplink, *network.interfaces_with_neighbour(SIR_GATEWAY, SIR_GATEWAY_MAC)}
+        for index in devices - {0, *(other.uplink for other in neighbours)}:
+            for hook in uplink_hooks(index):
+                attach.remove_filter(network, hook)
+        _leave(network, ways, None, neighbours)
+        for address in hosts:
+            network.delete_address(LOOPBACK, address, 128)
+        if rows is not None:
+            return []
+        return [
+            f"address {address} on lo" for address in network.addresses_of(LOOPBACK)
+            if any(parse(address) in prefix for prefix in known)
+        ]  # fmt: skip
+
+
+def _remaining(pins: PinFolder, name: str, held: ExitStack) -> Table | None:
+    """A table of an instance that is incomplete; None if it is missing, or another."""
+    try:
+        opened = held.enter_context(Map.open_pinned(pins.maps / name))
+    except NotFoundError:
+        return None
+    return None if layout_check.map_differences(name, opened) else Table(opened)
+
+
 def uplink_hooks(ifindex: int) -> tuple[Hook, Hook]:
     """Where tc programs sit on an uplink: towards us, and away from us."""
     return (
@@ -256,9 +330,27 @@ def _check_addresses(options: UpOptions) -> None:
         raise UsageError(f"{options.gateway} cannot be a next hop; nothing was changed")
 
 
-def _check_uplink(uplink: Interface) -> None:
+def _check_uplink(uplink: Interface, options: UpOptions) -> None:
     if uplink.index == LOOPBACK:
         raise UsageError("the loopback interface cannot be an uplink; nothing was changed")
+    name = uplink.name
+    if not uplink.up:
+        raise ConflictError(
+            f"interface {name} is down, so the kernel takes no routes for it; nothing was changed",
+            hint=f"`ip link set {name} up`, then try again",
+        )
+    if uplink.mtu < IPV6_MTU_MIN:
+        raise ConflictError(
+            f"interface {name} has an MTU of {uplink.mtu}, and below {IPV6_MTU_MIN} the kernel "
+            "has no IPv6 on it; nothing was changed",
+            hint=f"`ip link set {name} mtu 1500`, then try again",
+        )
+    if netlink.sysctl(name, "disable_ipv6"):
+        raise ConflictError(
+            f"IPv6 is switched off on interface {name}; nothing was changed",
+            hint=f"`sysctl -w net/ipv6/conf/{name}/disable_ipv6=0`, then try again",
+        )
+    tc_order.require(options.tc_order, uplink.index, (TCX_INGRESS, TCX_EGRESS))
 
 
 def check_upgrade(opened: Instance, options: UpOptions) -> None:
@@ -343,9 +435,8 @@ def _check_endpoints_fit(opened: Instance, wanted: Fabric) -> None:
                 f"endpoint {endpoint.sir} (wire address {endpoint.wire}) is outside of the new "
                 "prefixes; nothing was changed"
             )
-    try:
-        current = fabric.read(opened)
-    except ConflictError:
+    current = fabric.survey(opened).fabric
+    if current is None:
         return  # an `up` that was killed before it wrote its prefixes
     if (current.cbit, current.typed) != (wanted.cbit, wanted.typed) and (
         len(opened.endpoints.rows()[0]) or len(opened.mappings.rows()[0])
@@ -459,12 +550,10 @@ def _ways_of(opened: Instance) -> _Ways | None:
     """What an earlier `up` left; None if it was killed before it had begun."""
     row = opened.config.get(index_key(0))
     uplink = int(row["uplink_ifindex"]) if row is not None else 0
-    try:
-        known = fabric.read(opened)
-    except ConflictError:
-        return None
+    # Also of rows that make no sense together: what was made for them has to go.
+    known = fabric.sir_prefixes(prefix_rows.meant(fabric.read_rows(opened)))
     source = next((e.sir for e in endpoints.read_all(opened) if e.delivery == "host"), None)
-    return _Ways(uplink, known.sir_prefixes, source) if uplink else None
+    return _Ways(uplink, tuple(known), source) if uplink else None
 
 
 def _route(
@@ -521,9 +610,35 @@ def _leave(network: Network, before: _Ways, now: _Ways | None, neighbours: Seque
             attach.remove_filter(network, hook)
 
 
+def _forgotten(opened: Instance, options: UpOptions) -> list[str]:
+    """What the last `up` was told and this one is not, so that it ends."""
+    notes = []
+    before, now = fabric.survey(opened).fabric, options.fabric
+    if before is not None:  # else an `up` was killed before it wrote its prefixes
+        for what, old, new in (
+            ("SIR prefix", before.sir_prefixes, now.sir_prefixes),
+            ("locator", before.locators, now.locators),
+            ("block", before.blocks, now.blocks),
+        ):
+            notes += [
+                f"{what} {prefix} is removed: this `up` did not name it"
+                for prefix in old
+                if prefix not in new
+            ]
+    row = opened.config.get(index_key(0))
+    if row is not None and options.gateway is None:
+        gateway = Address(*(int(half) for half in row["gateway"]))
+        if gateway.is_unicast:
+            notes.append(
+                f"gateway {gateway} is removed: this `up` did not name it, so the kernel's "
+                "routes decide"
+            )
+    return notes
+
+
 def _advice(options: UpOptions) -> list[str]:
     notes = []
-    if Path("/proc/sys/net/ipv6/conf/all/forwarding").read_text().strip() != "1":
+    if sysctls.read("all", "forwarding") != 1:
         notes.append(
             "net.ipv6.conf.all.forwarding is 0: this host will not answer with Time Exceeded or "
             "Packet Too Big, nor route between containers and other networks"
@@ -533,4 +648,5 @@ def _advice(options: UpOptions) -> list[str]:
             "no --block: tasks can address the locators of other hosts, and errors that quote "
             "them are not translated back"
         )
+    notes += [note for one in options.fabric.locators if (note := options.fabric.doubt(one))]
     return notes

@@ -230,10 +230,15 @@ def decide(wish: Wish, old: Rules | None, frame: int) -> Rules:
         chosen = {n: getattr(was, n) for n in defaults if getattr(was, n) != defaults[n]}
     asked = {"burst": wish.burst, "mark": wish.mark, "drop": wish.drop, "small": wish.small}
     chosen |= {name: ns for name, ns in asked.items() if ns is not None}
+    drop = chosen.get("drop", _DROP[action])
+    unseen = was is not None and was.action == "drop" and wish.mark is None
+    if unseen and chosen.get("mark", 0) > drop:
+        # Nobody was shown it, so it must not be what a new action fails of.
+        del chosen["mark"]
     rules = replace(
         costs,
         action=action,
-        drop=chosen.get("drop", _DROP[action]),
+        drop=drop,
         tag_mark=_tag(wish.tag_mark, was.tag_mark if was else 0, action, "--tag-mark"),
         tag_priority=_tag(
             wish.tag_priority, was.tag_priority if was else 0, action, "--tag-priority"

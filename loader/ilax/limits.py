@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ilax import cgroup_attach, endpoints, limit_rules, schema
 from ilax.cgroups import Tree
-from ilax.errors import NotFoundError
+from ilax.errors import NotFoundError, UsageError
 from ilax.limit_book import Book, slots_by_cgroup
 from ilax.limit_rules import EMPTY, Wish
 from ilax.limit_tree import TreeError
@@ -76,6 +76,11 @@ def put(instance: Instance, cgroup: Cgroup, wish: Wish) -> Outcome:
         rules = limit_rules.decide(
             wish, None if slot is None else book.rules(slot), frame_bytes(instance)
         )
+        if rules.action == "drop" and wish.mark is not None:
+            raise UsageError(
+                "--mark-at has no meaning for action drop; nothing was changed",
+                hint="marks need --action mark, tag or count",
+            )
         fresh = cgroup.id not in book.tree.limited
         before = dict(book.tree.parents)
         try:

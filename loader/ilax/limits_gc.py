@@ -66,7 +66,7 @@ def collect(instance: Instance, *, dry_run: bool = False) -> Collected:
         NotFoundError: the hierarchy of cgroups cannot be seen; nothing was removed.
     """
     require_capabilities("collect limits of removed cgroups")
-    with instance.locked():
+    with instance.locked(to_read=dry_run):
         book = Book(instance)
         names = book.cgroups.name
         alive = book.cgroups.by_id

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ilax import address_bulk, fabric, mappings
 from ilax.address import parse_prefix
-from ilax.errors import AddressError, MapFullError, UsageError
+from ilax.errors import AddressError, ConflictError, MapFullError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,16 +27,21 @@ if TYPE_CHECKING:
 EXPORT_COLUMNS = ("sir", "wire", "action", "generation")
 
 
-def _csv_records(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(stream)
-    if "sir" not in (reader.fieldnames or ["sir"]):
-        raise UsageError("line 1: the header has no column 'sir'; nothing was written")
-    for record in reader:
-        yield reader.line_num, record
+def _csv_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    reader = csv.DictReader(lines)
+    try:
+        if "sir" not in (reader.fieldnames or ["sir"]):
+            raise UsageError("line 1: the header has no column 'sir'; nothing was written")
+        for record in reader:
+            yield reader.line_num, record
+    except csv.Error as error:
+        # The line that was being read; `reader.line_num` is that of the last good row.
+        number = reader.reader.line_num
+        raise UsageError(f"line {number}: no CSV ({error}); nothing was written") from error
 
 
-def _json_records(stream: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(stream, 1):
+def _json_records(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -57,13 +62,13 @@ def format_of(name: str) -> str:
     return "jsonl" if name.endswith((".jsonl", ".ndjson", ".json")) else "csv"
 
 
-def records(stream: TextIO, file_format: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def records(lines: Iterable[str], file_format: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and columns of each row, unchecked.
 
     Raises:
         UsageError: not of that format.
     """
-    return _READERS[file_format](stream)
+    return _READERS[file_format](lines)
 
 
 def _column(records: list[tuple[int, dict[str, Any]]], name: str) -> list[str]:
@@ -110,7 +115,7 @@ def _locators(records: list[tuple[int, dict[str, Any]]]) -> NDArray[np.uint64]:
 
 def read(
     known: Fabric,
-    stream: TextIO,
+    lines: Iterable[str],
     file_format: str,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> list[tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
@@ -126,7 +131,7 @@ def read(
     Raises:
         UsageError, AddressError: names the line or the address.
     """
-    rows = records(stream, file_format)
+    rows = records(lines, file_format)
     checked: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]] = []
     while chunk := list(islice(rows, mappings.CHUNK_ROWS)):
         sir = _addresses(chunk, "sir")
@@ -143,7 +148,7 @@ def read(
 
 def load(
     instance: Instance,
-    stream: TextIO,
+    lines: Iterable[str],
     file_format: str,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> int:
@@ -152,8 +157,7 @@ def load(
     The whole file is read and checked before the first row is written.
 
     Args:
-        progress: called with the number of rows since its last call, once for
-            reading and once for writing each row.
+        progress: called with the number of rows read since its last call.
 
     Returns:
         Rows written.
@@ -161,14 +165,32 @@ def load(
     Raises:
         UsageError, AddressError: names the line or the address; nothing was
             written.
+        ConflictError: the instance got other prefixes while the file was read, or
+            was taken down; nothing was written.
         MapFullError: its `written` tells how many rows were written.
     """
-    import numpy as np
-
     known = fabric.read(instance)
-    checked = read(known, stream, file_format, progress)
+    checked = read(known, lines, file_format, progress)
     if not checked:
         return 0
+    # Reading takes longer than writing, and changes nothing: others need not wait for it.
+    with instance.locked():
+        if fabric.read(instance) != known:
+            raise ConflictError(
+                f"instance {instance.name} got other prefixes while the file was read; "
+                "nothing was written",
+                hint="try again",
+            )
+        return _write(instance, known, checked)
+
+
+def _write(
+    instance: Instance,
+    known: Fabric,
+    checked: list[tuple[NDArray[np.uint64], NDArray[np.uint64]]],
+) -> int:
+    import numpy as np
+
     standing = mappings.Standing(instance, np.concatenate([sir for sir, _ in checked]))
     written, total = 0, sum(len(sir) for sir, _ in checked)
     for sir, wire in checked:
@@ -178,39 +200,38 @@ def load(
         except MapFullError as error:
             written += error.written
             raise MapFullError(f"write {total} mappings", error.errno, written) from error
-        progress(len(sir))
     return written
 
 
-def dump(
-    instance: Instance,
-    stream: TextIO,
-    file_format: str,
-    progress: Callable[[int], None] = lambda rows: None,
-) -> int:
+def dump(instance: Instance, stream: TextIO, file_format: str) -> int:
     """Write all mappings to a file, in the order of their addresses.
 
     Returns:
         Rows written.
     """
     sir, rows = mappings.read_all(instance)
-    write_rows(stream, file_format, sir, rows, progress)
+    write_rows(stream, file_format, sir, rows)
     return len(rows)
 
 
 def write_rows(
-    stream: TextIO,
-    file_format: str,
-    sir: NDArray[np.uint64],
-    rows: NDArray[np.void],
-    progress: Callable[[int], None] = lambda rows: None,
+    stream: TextIO, file_format: str, sir: NDArray[np.uint64], rows: NDArray[np.void]
 ) -> None:
     """Write mappings as `mappings.read_all` gives them."""
+    if file_format == "csv":
+        stream.write(",".join(EXPORT_COLUMNS) + "\n")
+    for values in columns(sir, rows):
+        if file_format == "csv":
+            stream.write(",".join(map(str, values)) + "\n")
+        else:
+            stream.write(json.dumps(dict(zip(EXPORT_COLUMNS, values, strict=True))) + "\n")
+
+
+def columns(sir: NDArray[np.uint64], rows: NDArray[np.void]) -> Iterator[tuple[str, str, str, int]]:
+    """`EXPORT_COLUMNS` of each row, formatted in parts as they are asked for."""
     import numpy as np
 
     names = mappings.action_names()
-    if file_format == "csv":
-        stream.write(",".join(EXPORT_COLUMNS) + "\n")
     for start in range(0, len(rows), mappings.CHUNK_ROWS):
         part = rows[start : start + mappings.CHUNK_ROWS]
         wire = np.stack([part["wire"]["prefix"], part["wire"]["identifier"]], axis=1)
@@ -221,9 +242,4 @@ def write_rows(
             part["generation"].tolist(),
             strict=True,
         ):
-            values = (sir_text, wire_text, names.get(action, str(action)), generation)
-            if file_format == "csv":
-                stream.write(",".join(map(str, values)) + "\n")
-            else:
-                stream.write(json.dumps(dict(zip(EXPORT_COLUMNS, values, strict=True))) + "\n")
-        progress(len(part))
+            yield sir_text, wire_text, names.get(action, str(action)), generation

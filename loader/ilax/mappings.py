@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mappings: where every SIR address lives now."""
+"""Mappings: where every SIR address lives now.
+
+A row is numbered by the one that it replaces, and a row in maps that a `down` took
+away leads nowhere. So whoever reads and writes holds the instance's lock: `add`,
+`delete`, `put_bulk` and `delete_bulk` take it, the other writers here are called by
+those who hold it.
+"""
 
 from __future__ import annotations
 
@@ -87,21 +93,27 @@ def add(
 
     Raises:
         UsageError, AddressError: not a task's address, or not its wire address.
+        ConflictError: the instance was taken down meanwhile; nothing was changed.
         MapFullError: no room for another mapping.
     """
-    known = fabric.read(instance)
-    known.check_sir(sir)
     if (wire is None) == (locator is None):
         raise UsageError("give either a wire address or a locator; nothing was changed")
-    if wire is None:
-        wire = known.to_wire(sir, locator)
-    check_wire(known, sir, wire)
-    if generation is None:
-        old = instance.mappings.get(sir.packed)
-        generation = int(old["generation"]) + 1 if old is not None else 1
-    mapping = Mapping(sir, wire, "local" if known.is_local(wire) else "forward", generation)
-    _put(instance, mapping)
+    with instance.locked():
+        known = fabric.read(instance)
+        known.check_sir(sir)
+        if wire is None:
+            wire = known.to_wire(sir, locator)
+        check_wire(known, sir, wire)
+        if generation is None:
+            generation = _next_generation(instance, sir)
+        mapping = Mapping(sir, wire, "local" if known.is_local(wire) else "forward", generation)
+        _put(instance, mapping)
     return mapping
+
+
+def _next_generation(instance: Instance, sir: Address) -> int:
+    old = instance.mappings.get(sir.packed)
+    return int(old["generation"]) + 1 if old is not None else 1
 
 
 def _put(instance: Instance, mapping: Mapping) -> None:
@@ -119,9 +131,7 @@ def put_local(instance: Instance, sir: Address, wire: Address) -> bytes | None:
         The row that stood there, for `restore`.
     """
     previous = instance.mappings.map.lookup(sir.packed)
-    old = instance.mappings.get(sir.packed)
-    generation = int(old["generation"]) + 1 if old is not None else 1
-    _put(instance, Mapping(sir, wire, "local", generation))
+    _put(instance, Mapping(sir, wire, "local", _next_generation(instance, sir)))
     return previous
 
 
@@ -147,8 +157,13 @@ def get(instance: Instance, sir: Address) -> Mapping | None:
 
 
 def delete(instance: Instance, sir: Address) -> bool:
-    """Remove one mapping; False if there was none."""
-    return instance.mappings.delete(sir.packed)
+    """Remove one mapping; False if there was none.
+
+    Raises:
+        ConflictError: the instance was taken down meanwhile; nothing was changed.
+    """
+    with instance.locked():
+        return instance.mappings.delete(sir.packed)
 
 
 def put_bulk(
@@ -176,22 +191,24 @@ def put_bulk(
         AddressError: names the first row that cannot be mapped; nothing was
             written.
         UsageError: a row is outside of the SIR prefixes; nothing was written.
+        ConflictError: the instance was taken down meanwhile; nothing was written.
         MapFullError: its `written` tells how many rows were written.
     """
     from ilax import address_bulk
 
-    known = fabric.read(instance)
-    if wire is not None:
-        check_bulk(known, sir, wire)
-    elif locator is not None:
-        check_prefixes(known, sir)
-        wire = address_bulk.to_wire(sir, locator, cbit=known.cbit, typed=known.typed)
-    else:
-        raise UsageError("give either wire addresses or a locator; nothing was written")
-    if generation is None:
-        numbers = Standing(instance, sir).generations(known, sir, wire)
-        return write_bulk(instance, known, sir, wire, numbers)
-    return write_bulk(instance, known, sir, wire, generation)
+    with instance.locked():
+        known = fabric.read(instance)
+        if wire is not None:
+            check_bulk(known, sir, wire)
+        elif locator is not None:
+            check_prefixes(known, sir)
+            wire = address_bulk.to_wire(sir, locator, cbit=known.cbit, typed=known.typed)
+        else:
+            raise UsageError("give either wire addresses or a locator; nothing was written")
+        if generation is None:
+            numbers = Standing(instance, sir).generations(known, sir, wire)
+            return write_bulk(instance, known, sir, wire, numbers)
+        return write_bulk(instance, known, sir, wire, generation)
 
 
 def check_prefixes(known: Fabric, sir: NDArray[np.uint64]) -> None:
@@ -339,11 +356,16 @@ def read_all(instance: Instance) -> tuple[NDArray[np.uint64], NDArray[np.void]]:
 
 
 def delete_bulk(instance: Instance, sir: NDArray[np.uint64]) -> int:
-    """Remove many mappings: uint64 (n, 2). Returns how many there were."""
+    """Remove many mappings: uint64 (n, 2). Returns how many there were.
+
+    Raises:
+        ConflictError: the instance was taken down meanwhile; nothing was changed.
+    """
     import numpy as np
 
     keys = np.ascontiguousarray(sir.astype(">u8")).view(instance.mappings.key_dtype)[:, 0]
-    return instance.mappings.delete_rows(keys)
+    with instance.locked():
+        return instance.mappings.delete_rows(keys)
 
 
 def action_names() -> dict[int, str]:

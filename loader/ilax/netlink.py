@@ -7,11 +7,13 @@ commands that only read maps have no need of it.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import fcntl
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,11 @@ _MAIN_TABLE = 254
 _FAMILY = socket.AF_INET6
 # <linux/nsfs.h>, <linux/sched.h>
 _NS_GET_NSTYPE = 0xB703
+# <linux/sockios.h>, <linux/ethtool.h>: struct ethtool_drvinfo, the name of the driver
+# behind its first word.
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_GDRVINFO = 3
+_DRVINFO = struct.Struct("=I32s160x")
 _CLONE_NEWNET = 0x40000000
 
 
@@ -116,8 +123,10 @@ class Network:
         """
         links: list[Any] = []
         with errors(f"look interface {name} up", fine=_NO_SUCH_NAME):
-            links = list(self._ipr.get_links(ifname=name))
-        if not links:
+            # One of a thousand: a dump would take a second.
+            links = self._ipr.link("get", ifname=name)
+        # By an alternative name the kernel finds it, too.
+        if not links or links[0].get_attr("IFLA_IFNAME") != name:
             raise NotFoundError(
                 f"no interface {name} in this network namespace; nothing was changed"
             )
@@ -202,6 +211,12 @@ class Network:
                 self._ipr.addr("replace", **arguments)
         return added
 
+    def addresses_of(self, index: int) -> list[str]:
+        """IPv6 addresses of an interface."""
+        with errors(f"list addresses of interface {index}"):
+            rows = list(self._ipr.get_addr(family=_FAMILY, index=index))
+        return [str(row.get_attr("IFA_ADDRESS")) for row in rows]
+
     def delete_address(self, index: int, address: str, length: int) -> None:
         """Remove an address; what is gone already is fine."""
         with errors(f"delete address {address} of interface {index}", fine=_GONE):
@@ -253,35 +268,34 @@ class Network:
                 continue
             oif = route.get_attr("RTA_OIF")
             if route["proto"] != ROUTE_PROTOCOL or own not in (oif, None):
+                device = interface_names().get(oif)
+                where = f"device {device}" if device else "no device"
                 raise ConflictError(
                     f"a route to {destination} exists already (protocol {route['proto']}, "
-                    f"interface {oif}); it was left alone"
+                    f"{where}); it was left alone"
                 )
 
-    def delete_route(self, destination: str, index: int) -> None:
-        """Remove a route of ours; what is gone already is fine."""
+    def delete_route(self, destination: str, index: int, *, protocol: int = ROUTE_PROTOCOL) -> None:
+        """Remove a route of a protocol: ours. What is gone already is fine."""
         with errors(f"delete route to {destination}", fine=_GONE):
-            self._ipr.route("del", dst=destination, oif=index, family=_FAMILY, proto=ROUTE_PROTOCOL)
+            self._ipr.route("del", dst=destination, oif=index, family=_FAMILY, proto=protocol)
 
-    def route_sources(self, gateway: str) -> dict[str, str | None]:
-        """Source address of each route of ours by way of a next hop, by destination."""
+    def routes_via(self, gateway: str) -> dict[tuple[str, int], str | None]:
+        """Source address of each route of ours by way of a next hop.
+
+        Returns:
+            By destination and number of the interface.
+        """
         with errors(f"list routes by way of {gateway}"):
             routes = list(self._ipr.get_routes(family=_FAMILY, proto=ROUTE_PROTOCOL))
         return {
-            f"{route.get_attr('RTA_DST') or '::'}/{route['dst_len']}": route.get_attr("RTA_PREFSRC")
+            (
+                f"{route.get_attr('RTA_DST') or '::'}/{route['dst_len']}",
+                int(route.get_attr("RTA_OIF")),
+            ): route.get_attr("RTA_PREFSRC")
             for route in routes
             if route.get_attr("RTA_GATEWAY") == gateway
         }
-
-    def routes_via(self, gateway: str) -> list[tuple[str, int]]:
-        """Destination and interface of each route of ours by way of a next hop."""
-        with errors(f"list routes by way of {gateway}"):
-            routes = list(self._ipr.get_routes(family=_FAMILY, proto=ROUTE_PROTOCOL))
-        return [
-            (f"{route.get_attr('RTA_DST') or '::'}/{route['dst_len']}", route.get_attr("RTA_OIF"))
-            for route in routes
-            if route.get_attr("RTA_GATEWAY") == gateway
-        ]
 
     def add_neighbour(self, index: int, address: str, mac: bytes) -> None:
         """Add a permanent neighbour."""
@@ -336,9 +350,35 @@ def _interface(link: Any) -> Interface:
     )
 
 
+def sysctl(device: str, name: str) -> int | None:
+    """A setting of net.ipv6.conf in this thread's namespace; None if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(Path("/proc/sys/net/ipv6/conf", device, name).read_text())
+    return None
+
+
 def interface_names() -> dict[int, str]:
     """Name of each interface of this thread's namespace, by number: one quick call."""
     return dict(socket.if_nameindex())
+
+
+def driver_of(name: str) -> str:
+    """Driver of an interface of this thread's namespace: for pairs "veth" or "netkit".
+
+    One call of the kernel, where netlink takes a millisecond for each interface.
+
+    Returns:
+        "" if there is no such interface.
+    """
+    info = array.array("B", _DRVINFO.pack(_ETHTOOL_GDRVINFO, b""))
+    request = struct.pack("16sP16x", name.encode(), info.buffer_info()[0])
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            fcntl.ioctl(probe, _SIOCETHTOOL, request)
+        except OSError:
+            return ""
+    driver: bytes = _DRVINFO.unpack(info)[1]
+    return driver.rstrip(b"\0").decode()
 
 
 def turn_gro_on(name: str) -> None:
@@ -398,17 +438,27 @@ def namespace_path(name: str) -> Path:
     else:
         path = Path("/run/netns") / name
     try:
-        with path.open("rb", buffering=0) as namespace:
-            kind = fcntl.ioctl(namespace, _NS_GET_NSTYPE)
+        if not is_namespace(path):
+            raise NotFoundError(f"{path} is no network namespace; nothing was changed")
     except FileNotFoundError:
         raise NotFoundError(f"no network namespace {name} ({path}); nothing was changed") from None
-    except PermissionError:
+    return path
+
+
+def is_namespace(path: Path) -> bool:
+    """Whether a file is a network namespace.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        PermissionError: it may not be opened.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            return fcntl.ioctl(file, _NS_GET_NSTYPE) == _CLONE_NEWNET
+    except (FileNotFoundError, PermissionError):
         raise
     except OSError:
-        kind = 0  # a folder, or not a namespace
-    if kind != _CLONE_NEWNET:
-        raise NotFoundError(f"{path} is no network namespace; nothing was changed")
-    return path
+        return False  # a folder, or not a namespace
 
 
 @contextlib.contextmanager

@@ -3,20 +3,23 @@
 
 Two instances may serve two SIR domains of one host, also over one uplink: tcx
 runs the programs of both, and each passes on what is not its own. A route leads
-to one instance only, and so does the single place among the filters of clsact.
+to one instance only, and so does the single place among the filters of clsact. A
+packet for a locator is the first instance's, which drops it if it does not know the
+identifier.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ilax import schema
+from ilax import fabric
 from ilax.address import Prefix
 from ilax.attach import TcMode
 from ilax.bpf import Link, Map
 from ilax.errors import ConflictError, LayoutError, NotFoundError
+from ilax.fabric import Fabric
 from ilax.instance import own_netns
 from ilax.layout_check import check_abi_row
 from ilax.pins import PinFolder, instances
@@ -38,6 +41,7 @@ class Other:
     uplink: int
     tc: TcMode
     sir_prefixes: frozenset[Prefix]
+    locators: frozenset[Prefix]
 
 
 def at_work(own: str) -> list[Other]:
@@ -72,18 +76,14 @@ def _read(name: str) -> Other | None:
         row = Table(config).get(index_key(0))
         if row is None or int(row["netns"]) != own_netns():
             return None
-        _, rows = Table(prefixes).rows()
+        rows = fabric.rows_of(Table(prefixes))
     uplink = int(row["uplink_ifindex"])
     tc = _tc_mode(pins, uplink)
     if not uplink or tc is None:
         return None
-    kind = schema.enum("ilax_prefix_kind")["ILAX_PREFIX_SIR"]
-    sir = frozenset(
-        Prefix(int(row["prefix"]), int(row["mask"]).bit_count())
-        for row in rows
-        if int(row["kind"]) == kind and int(row["mask"])
-    )
-    return Other(name, uplink, tc, sir)
+    # Also behind the end: what a killed `up` was about to serve.
+    sir, locators = frozenset(fabric.sir_prefixes(rows)), frozenset(fabric.locators(rows))
+    return Other(name, uplink, tc, sir, locators)
 
 
 def _tc_mode(pins: PinFolder, uplink: int) -> TcMode | None:
@@ -100,19 +100,26 @@ def _tc_mode(pins: PinFolder, uplink: int) -> TcMode | None:
         return TcMode.CLSACT
 
 
-def refuse_shared(
-    others: Iterable[Other], uplink: int, sir_prefixes: Iterable[Prefix], tc: TcMode
-) -> None:
+def shared_prefixes(other: Other, own: Fabric) -> Iterator[tuple[str, Prefix]]:
+    """Prefixes that only one of two instances can serve, each with what it is."""
+    for what, theirs, ours in (
+        ("SIR prefix", other.sir_prefixes, own.sir_prefixes),
+        ("locator", other.locators, own.locators),
+    ):
+        for prefix in sorted(theirs & set(ours), key=str):
+            yield what, prefix
+
+
+def refuse_shared(others: Iterable[Other], uplink: int, own: Fabric, tc: TcMode) -> None:
     """Raise if an instance would take what another one lives on.
 
     Raises:
         ConflictError: names the other instance; nothing was changed.
     """
-    wanted = set(sir_prefixes)
     for other in others:
-        for prefix in sorted(other.sir_prefixes & wanted, key=str):
+        for what, prefix in shared_prefixes(other, own):
             raise ConflictError(
-                f"instance {other.name} serves SIR prefix {prefix} in this network namespace; "
+                f"instance {other.name} serves {what} {prefix} in this network namespace; "
                 "nothing was changed",
                 hint=f"`ilax --instance {other.name} down` first, or name that --instance",
             )

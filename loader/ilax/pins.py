@@ -89,13 +89,21 @@ class PinFolder:
                 folder.rmdir()
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other loaders away from set-up, of all instances: they share hosts.
+    def lock(self, *, to_read: bool = False) -> Iterator[None]:
+        """Keep other loaders away, of all instances: they share hosts.
 
-        Rows need no lock: each update of a map is atomic. The lock is on the
+        Reading needs no lock: each update of a map is atomic. The lock is on the
         folder of all instances and leaves nothing behind; the kernel drops it
-        with its owner. It cannot be taken twice by one process.
+        with its owner. Who holds it and asks for it again waits for ever.
+
+        Args:
+            to_read: nothing is going to be changed.
+
+        Raises:
+            ConflictError: the file system of the pins is read-only.
         """
+        if not to_read:
+            require_writable()
         fd = self._lock_root()
         try:
             yield
@@ -166,16 +174,60 @@ def bpffs_is_mounted() -> bool:
     return _libc.file_system_type(BPFFS) == _BPF_FS_MAGIC
 
 
-def ensure_bpffs() -> bool:
-    """Mount bpffs if it is absent.
+def hidden_hint() -> str | None:
+    """What to do where no pins can be seen, of whatever instance."""
+    if bpffs_is_mounted():
+        return None
+    return (
+        f"no bpffs is mounted at {BPFFS} here: `ip netns exec` hides the one of the host, "
+        "`nsenter --net=...` does not"
+    )
 
-    Returns:
-        Whether it had to be mounted.
+
+def require_writable() -> None:
+    """Raise where pins can be neither made nor removed, before half of a change is done.
+
+    Raises:
+        ConflictError: bpffs is mounted read-only.
+    """
+    if os.statvfs(BPFFS).f_flag & os.ST_RDONLY:
+        raise ConflictError(
+            f"{BPFFS} is mounted read-only; nothing was changed",
+            hint=f"`mount -o remount,rw {BPFFS}`, then try again",
+        )
+
+
+def ensure_bpffs() -> None:
+    """Mount bpffs if it is absent, and if it stays after this command.
 
     Raises:
         SystemCallError: it cannot be mounted (CAP_SYS_ADMIN is needed).
+        ConflictError: nobody else sees what is mounted here; it is not mounted then.
     """
     if bpffs_is_mounted():
-        return False
+        return
     _libc.mount("bpf", BPFFS, "bpf", "mode=0700")
-    return True
+    if _first_process_sees(BPFFS):
+        return
+    _libc.unmount(BPFFS)
+    raise ConflictError(
+        f"no bpffs is mounted at {BPFFS}, and one that is mounted here would go with this "
+        "command, programs and maps with it; nothing was changed",
+        hint="`ip netns exec` hides the one of the host: use `nsenter --net=...`. In a mount "
+        f"namespace that stays: `mount -t bpf bpf {BPFFS}` before",
+    )
+
+
+def _first_process_sees(mounted: Path) -> bool:
+    """Whether a file system is mounted for process 1, too.
+
+    Its mount namespace outlives all others. Its list of mounts can be read where its
+    namespaces (`/proc/1/ns`) cannot.
+    """
+    number = mounted.stat().st_dev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    try:
+        mounts = Path("/proc/1/mountinfo").read_text()
+    except OSError:
+        return False
+    return any(line.split()[2] == device for line in mounts.splitlines())

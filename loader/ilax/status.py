@@ -38,6 +38,7 @@ class Status:
 
     Attributes:
         netns: inode number of the namespace it serves.
+        bad_prefixes: rows that make no sense beside these, in words.
         xdp: whether an XDP program of ours is attached, or in a slot.
         xdp_slots: slots of foreign arrays that hold it, in words.
         tc: "tcx" or "clsact"; filters of clsact are not among the links.
@@ -52,6 +53,7 @@ class Status:
     sir_prefixes: list[str]
     locators: list[str]
     blocks: list[str]
+    bad_prefixes: list[str]
     cbit: bool
     typed: bool
     xdp: bool
@@ -59,6 +61,7 @@ class Status:
     tc: str
     links: list[LinkStatus]
     endpoints: int
+    mappings: int
     limits: int
     capacities: dict[str, int]
 
@@ -75,7 +78,8 @@ def _program(number: int) -> tuple[str, str]:
 def read(instance: Instance) -> Status:
     """Gather the status; reads only."""
     row = instance.config.get(index_key(0))
-    known = fabric.read(instance)
+    prefixes = fabric.survey(instance)
+    known = prefixes.fabric or fabric.read(instance)
     links = []
     pins = instance.pins.links
     # A killed `down` may have taken the folder away already.
@@ -96,6 +100,7 @@ def read(instance: Instance) -> Status:
         sir_prefixes=[str(p) for p in known.sir_prefixes],
         locators=[str(p) for p in known.locators],
         blocks=[str(p) for p in known.blocks],
+        bad_prefixes=[f"row {bad.index}, {bad.text}: {bad.problem}" for bad in prefixes.bad],
         cbit=known.cbit,
         typed=known.typed,
         xdp=bool(slots) or any(link.link == "xdp_ingress" and link.ifindex for link in links),
@@ -103,6 +108,7 @@ def read(instance: Instance) -> Status:
         tc="tcx" if any(link.link == "uplink_ingress" for link in links) else "clsact",
         links=links,
         endpoints=len(keys),
+        mappings=instance.mappings.map.count(),
         limits=len(instance.cgroups.lookup_batch()[0]),
         capacities=capacities(instance),
     )

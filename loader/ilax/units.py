@@ -86,6 +86,18 @@ def parse_time(text: str) -> int:
     return round(exact)
 
 
+def parse_seconds(text: str) -> float:
+    """Seconds. A number without a unit is seconds.
+
+    Raises:
+        UsageError: no time, or a negative one.
+    """
+    exact = _parse(text, _TIMES | {"": 10**9}, "time", "10s, 500ms or 0.5")
+    if exact < 0:
+        raise UsageError(f"time {text} is negative")
+    return float(exact / 10**9)
+
+
 def _shortest(value: Fraction, units: list[tuple[str, int]]) -> str:
     """The number in the largest unit that is not above it, with all its digits."""
     unit, factor = next(((u, f) for u, f in units if abs(value) >= f), units[-1])

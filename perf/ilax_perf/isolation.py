@@ -153,7 +153,6 @@ def _with_xdp(stack: ExitStack, settings: Settings) -> list[Variant]:
     for folder in (endpoint, process):
         site.host.ilax("limit", "set", folder, "--rate", LIMIT)
     site.serve()
-    site.receive_by_thread()
     site.read(limited, endpoint)
     site.read(by_cgroup, process)
     site.read(free)
@@ -171,7 +170,6 @@ def _with_tc(stack: ExitStack, settings: Settings) -> list[Variant]:
     site.connect("off", [folder])
     site.host.ilax("limit", "set", folder, "--rate", LIMIT)
     site.serve()
-    site.receive_by_thread()
     site.read(site.flooded[0], folder)
     return [Variant("tc", site, site.flooded[0], _as_it_is)]
 
@@ -181,7 +179,6 @@ def _with_peers(stack: ExitStack, settings: Settings) -> list[Variant]:
     site.connect_plainly()
     container = site.flooded[0]
     site.serve()
-    site.receive_by_thread()
     site.read(container)
     limited = peers.Limited(site.host.ns, container.name, container.address, _PEER_RATE, PACKETS)
     known = {

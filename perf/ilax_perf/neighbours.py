@@ -79,14 +79,12 @@ class Neighbours:
         """The router hands what host 2 sends to the receiving core, as a card does."""
         self._interrupt(self.far.router_port, self._cpu)
 
-    def receive_by_thread(self) -> None:
+    def _receive_by_thread(self) -> None:
         """A kernel thread on the receiving core empties the uplink (threaded NAPI).
 
         So whoever sends from wherever finds the 256 places of a veth as the ring of a
         card: what finds them taken is lost. The thread goes before all processes but
         the servers, as an interrupt does. Answers are received on the other core.
-
-        What changes the uplink's queues has to be done before.
         """
         before = _napi_threads()
         _write(self.host.ns, f"/sys/class/net/{UPLINK}/threaded", "1")
@@ -134,10 +132,14 @@ class Neighbours:
         return self._stack.enter_context(own_cgroups(f"{self.lab.tag}-{name}")).top
 
     def serve(self) -> None:
-        """The victim answers requests by UDP and TCP, as long as this lasts."""
+        """The victim answers requests by UDP and TCP, as long as this lasts.
+
+        What changes the uplink's queues has to be done before.
+        """
         for kind in ("udp", "tcp"):
             place = Place(self.victim.ns, self._cpu, real_time=_RECEIVER + 1)
             self._stack.enter_context(programs.server(place, kind, SERVER_PORT))
+        self._receive_by_thread()
 
     def read(self, container: Container, folder: Path | None = None) -> None:
         """A flooded container reads what arrives, as long as this lasts."""

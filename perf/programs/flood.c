@@ -46,6 +46,8 @@ int main(int argc, char **argv)
 	if (!context.ingress_ifindex || context.data_end > sizeof(frame))
 		errx(2, "no such device, or too many bytes");
 	seconds = number(argv[5]);
+	if (seconds <= 0)
+		errx(2, "SECONDS has to be more than 0: nothing else ends it");
 
 	memset(&attr, 0, sizeof(attr));
 	attr.test.prog_fd = (__u32)number(argv[1]);

@@ -15,7 +15,9 @@
  * 1: nothing was written, a line on stderr says why.
  */
 #include <arpa/inet.h>
+#include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/ether.h>
@@ -23,10 +25,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <linux/membarrier.h>
 #include <bpf/bpf.h>
 
 #include "ilax_abi.h"
@@ -44,6 +50,34 @@ die(const char *format, ...)
 	fputc('\n', stderr);
 	va_end(args);
 	exit(1);
+}
+
+/*
+ * Keep ilax and others away until this process ends. Maps are opened after this
+ * and so are those of an instance that is up. A program that keeps them open
+ * compares the id of its ilax_abi with that of the pinned one here.
+ *
+ * The folder goes with the last instance and comes with the next one: a lock on
+ * one that is gone is no lock.
+ */
+static void take_lock(void)
+{
+	struct stat held, now;
+	int fd;
+
+	for (;;) {
+		fd = open(ILAX_PIN_ROOT, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+		if (fd < 0)
+			die("cannot open %s: %s", ILAX_PIN_ROOT,
+			    strerror(errno));
+		if (flock(fd, LOCK_EX) || fstat(fd, &held))
+			die("cannot lock %s: %s", ILAX_PIN_ROOT,
+			    strerror(errno));
+		if (!stat(ILAX_PIN_ROOT, &now) && now.st_dev == held.st_dev &&
+		    now.st_ino == held.st_ino)
+			return;
+		close(fd);
+	}
 }
 
 /* The kernel knows the sizes of a map; a wrong one would overrun a buffer. */
@@ -160,8 +194,9 @@ static void add_mapping(char **args)
 		row.action = ILAX_ACTION_FORWARD;
 	else
 		die("action %s is neither local nor forward", args[2]);
+	row.generation = 1;
 	if (!bpf_map_lookup_elem(fd, &sir, &before))
-		row.generation = before.generation + 1;
+		row.generation += before.generation;
 	write_row(fd, ILAX_MAP_MAPPINGS, &sir, &row);
 }
 
@@ -194,6 +229,12 @@ static void add_endpoint(char **args, int count)
 	if (count > 5)
 		parse_mac(args[5], row.mac);
 	write_row(fd, ILAX_MAP_ENDPOINTS, &row.wire, &row);
+	/*
+	 * If there was a row, its room goes to the next one that is written: not
+	 * before the programs that have looked it up are done.
+	 */
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
+		warn("the row is written, but membarrier failed (nohz_full?)");
 }
 
 /* DEVICE SIR */
@@ -227,6 +268,9 @@ int main(int argc, char **argv)
 		die("usage: daemon INSTANCE abi|mapping|endpoint|port|device "
 		    "ARGUMENTS");
 	instance = argv[1];
+	/* Reading needs no lock. */
+	if (strcmp(command, "abi"))
+		take_lock();
 	check_abi();
 	if (!strcmp(command, "abi") && count == 0)
 		print_abi();

@@ -24,7 +24,7 @@ from lab.ilax import Ilax
 from lab.limits import Meter
 from lab.netns import run
 from lab.operator import Options
-from lab.packets import ICMPV6, UDP, _pseudo_header, _sum, udp_frame
+from lab.packets import UDP, ethernet, icmp, ipv6, udp_frame
 from lab.topology import UPLINK, Container, Host, Lab, Plan
 from lab.wait import until
 
@@ -45,25 +45,6 @@ def attacked(request: pytest.FixtureRequest) -> Iterator[Lab]:
 def own(attacked: Lab) -> Iterator[Cgroups]:
     with own_cgroups(attacked.tag) as made:
         yield made
-
-
-def ipv6(
-    source: IPv6Address, destination: IPv6Address, kind: int, upper: bytes, hop_limit: int = 64
-) -> bytes:
-    header = struct.pack("!IHBB", 6 << 28, len(upper), kind, hop_limit)
-    return header + source.packed + destination.packed + upper
-
-
-def icmp(source: IPv6Address, destination: IPv6Address, body: bytes, hop_limit: int = 64) -> bytes:
-    """A packet with `body`, whose checksum is filled in."""
-    total = _sum(_pseudo_header(source, destination, len(body), ICMPV6) + body)
-    body = body[:2] + struct.pack("!H", 0xFFFF - total) + body[4:]
-    return ipv6(source, destination, ICMPV6, body, hop_limit)
-
-
-def ether(macs: tuple[str, str], packet: bytes) -> bytes:
-    source, destination = (bytes.fromhex(mac.replace(":", "")) for mac in macs)
-    return destination + source + b"\x86\xdd" + packet
 
 
 def macs_to(lab: Lab, host: Host) -> tuple[str, str]:
@@ -100,7 +81,7 @@ def test_a_forged_error_does_not_reach_the_path_mtu(attacked: Lab) -> None:
         def too_big(quoted_to: IPv6Address, mtu: int) -> bytes:
             udp = struct.pack("!HHHH", PORT, PORT, 8, 0)
             body = struct.pack("!BBHI", 2, 0, 0, mtu) + ipv6(task.sir, quoted_to, UDP, udp)
-            return ether(macs_to(attacked, host), icmp(attacked.plan.router, wire(task), body))
+            return ethernet(macs_to(attacked, host), icmp(attacked.plan.router, wire(task), body))
 
         right = wire(target)
         elsewhere = attacked.plan.locator(77)
@@ -152,7 +133,7 @@ def test_headers_and_fragments_are_no_way_around_a_limit(attacked: Lab, own: Cgr
     host.ilax("endpoint", "set", task.address, "--cgroup", own.name)
     try:
         for name, (kind, upper) in ways.items():
-            frame = ether(macs, ipv6(source, to, kind, upper))
+            frame = ethernet(macs, ipv6(source, to, kind, upper))
             before = meter("")
             send_frames(attacked.router, host.router_port, *[frame] * 40)
             judged = before.passed_packets + before.dropped_packets + 40
@@ -177,17 +158,12 @@ def test_a_task_is_no_router_of_its_host(bare: Lab) -> None:
     host.ilax(*operator.up_arguments(bare, host))
     for container in (task, neighbour):
         host.ilax(*operator.add_arguments(container))
-    own = IPv6Address("fe80::bad")
-    task.ns.ip("address", "add", f"{own}/64", "dev", "eth0", "nodad")
-    body = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0x08, 1800, 0, 0)
-    macs = (mac_of(task.ns, "eth0"), "33:33:00:00:00:01")
-    advertisement = ether(macs, icmp(own, EVERY_NODE, body, hop_limit=255))
 
     def learned() -> list[dict[str, object]]:
         routes = host.ns.ip_json("-6", "route", "show", "default")
-        return [route for route in routes if route.get("gateway") == str(own)]
+        return [route for route in routes if route.get("gateway") == str(scenarios.FALSE_ROUTER)]
 
-    send_frames(task.ns, "eth0", advertisement)
+    scenarios.advertise_router(task)
     # Behind it on the same device, so it was seen before this is answered.
     probes.must_ping(task.ns, "fe80::1%eth0")
     assert learned() == []

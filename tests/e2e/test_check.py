@@ -208,7 +208,12 @@ def test_foreign_programs_are_named_and_left_alone(bare: Lab, tmp_path: Path) ->
         before = found.one("hook.foreign-before")
         assert before["object"] == f"{UPLINK} ingress"
         assert f"foreign_tc (number {program.id})" in before["seen"]
-        assert "foreign_xdp" in found.one("hook.xdp-foreign")["seen"]
+        behind = found.one("hook.xdp-foreign")
+        assert "foreign_xdp" in behind["seen"]
+        # It says what could be done, and no command that takes away what is not ours.
+        assert "--xdp native" in behind["expected"]
+        assert "--xdp-chain" in behind["expected"]
+        assert behind["command"] == f"bpftool net show dev {UPLINK}"
         # Accepted, where they are meant to be there.
         done = host.ilax.try_("check", "--ignore", "hook.foreign-before")
         assert done.returncode == 0 and "foreign-before" not in done.stdout

@@ -7,7 +7,7 @@ from ilax import address, endpoints
 from ilax.bpf import Link
 from ilax.instance import Instance
 from ilax.tables import index_key
-from lab import findings, operator, probes
+from lab import findings, operator, probes, scenarios
 from lab.damage import device, fixed, index, links, sir_prefix
 from lab.findings import check, obey
 from lab.operator import Options
@@ -103,6 +103,41 @@ def test_devices_are_switched_off(host: Host) -> None:
     two.ns.sysctl("net.ipv6.conf.eth0.disable_ipv6", 1)
     assert {"endpoint.disable-ipv6", "endpoint.inner-disable-ipv6"} <= check(host.ilax).ids
     fixed(host)
+
+
+def test_the_host_listens_to_a_task_as_to_a_router(host: Host) -> None:
+    """Found where it would, and where it has; what it learned goes as well."""
+    one, two = host.containers
+    first, second = device(one), device(two)
+    listens = "endpoint.accept-ra"
+    forwarding = f"net.ipv6.conf.{second}.forwarding"
+    host.ns.sysctl(f"net.ipv6.conf.{second}.accept_ra", 1)
+    # A router listens only if it is told to all the same.
+    assert check(host.ilax).findings == []
+    host.ns.sysctl(forwarding, 0)
+    assert check(host.ilax).one(listens)["object"] == two.address
+    fixed(host)
+    host.ns.sysctl(forwarding, 1)
+
+    def learned() -> list[dict[str, object]]:
+        return host.ns.ip_json("-6", "route", "show", "dev", first, "proto", "ra")
+
+    for by_hand in (False, True):
+        host.ns.sysctl(f"net.ipv6.conf.{first}.accept_ra", 2)
+        scenarios.advertise_router(one)
+        until(learned, "the host takes the task for a router")
+        answer = check(host.ilax)
+        assert answer.ids == {listens}
+        assert "route ::/0 was learned so" in answer.one(listens)["seen"]
+        if by_hand:
+            obey(host.ns, answer.findings)
+        else:
+            fixed(host)
+        assert check(host.ilax).findings == []
+        assert learned() == []
+        scenarios.advertise_router(one)
+        probes.must_ping(one.ns, "fe80::1%eth0")
+        assert learned() == []
 
 
 def test_what_killed_commands_leave_of_endpoints(host: Host) -> None:

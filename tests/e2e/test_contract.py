@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ilax import mappings
+from ilax.address import parse
 from ilax.bpf import Object
+from ilax.instance import Instance
 from lab import operator, probes, tcp
 from lab.netns import run
 from lab.topology import Container, Host, Lab, attach_plainly
@@ -118,6 +121,30 @@ def test_two_writers_at_the_same_time(bare: Lab, daemon: Path) -> None:
     for text, row in rows.items():
         expected = str(IPv6Address(int(IPv6Address(text)) + difference))
         assert (row["wire"], row["action"]) == (expected, "forward")
+
+
+def test_a_daemon_in_c_and_the_loader_never_give_one_number_twice(bare: Lab, daemon: Path) -> None:
+    """Both number a row by the one that stands there, under one lock."""
+    host, other = bare.hosts
+    host.ilax(*operator.up_arguments(bare, host))
+    sir, rounds = str(bare.plan.sir(0x1000)), 300
+    wire = wire_of(other, sir)
+    write = f"{daemon} {host.ilax.instance} mapping {sir} {wire} forward || exit 1\n"
+    with (
+        Instance.open(host.ilax.instance) as instance,
+        subprocess.Popen(["sh"], stdin=subprocess.PIPE, text=True) as writer,
+    ):
+        assert writer.stdin is not None
+        writer.stdin.write(write * rounds)
+        writer.stdin.close()
+        by_loader = 0
+        while writer.poll() is None:
+            mappings.add(instance, parse(sir), wire=parse(wire))
+            by_loader += 1
+        assert writer.returncode == 0
+        row = mappings.get(instance, parse(sir))
+    assert row is not None
+    assert row.generation == rounds + by_loader
 
 
 def test_bpftool_shows_named_fields(pair: Lab) -> None:

@@ -180,6 +180,21 @@ def udp_frame(
     return ethernet(macs, packet, tags=tags)
 
 
+def ipv6(
+    source: IPv6Address, destination: IPv6Address, kind: int, upper: bytes, hop_limit: int = 64
+) -> bytes:
+    """A packet without extension headers but those that `upper` begins with."""
+    header = struct.pack("!IHBB", 6 << 28, len(upper), kind, hop_limit)
+    return header + source.packed + destination.packed + upper
+
+
+def icmp(source: IPv6Address, destination: IPv6Address, body: bytes, hop_limit: int = 64) -> bytes:
+    """A packet with `body`, whose checksum is filled in."""
+    total = _sum(_pseudo_header(source, destination, len(body), ICMPV6) + body)
+    body = body[:2] + struct.pack("!H", 0xFFFF - total) + body[4:]
+    return ipv6(source, destination, ICMPV6, body, hop_limit)
+
+
 def ethernet(
     macs: tuple[str, str],
     packet: bytes,

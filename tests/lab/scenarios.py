@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections import Counter
 from dataclasses import dataclass
-from ipaddress import IPv6Network
+from ipaddress import IPv6Address, IPv6Network
 
 from lab.capture import Capture, mac_of, send_frames
 from lab.netns import Namespace
 from lab.operator import Options, rehome
-from lab.packets import UDP, Frame, udp_frame
+from lab.packets import UDP, Frame, ethernet, icmp, udp_frame
 from lab.probes import ping
 from lab.tcp import Transfer, TransferReport, transfer
 from lab.topology import Container, Host, Lab
@@ -19,6 +20,16 @@ from lab.udp import NumberedStream, StreamReport
 from lab.wait import until
 
 _PORT = 4242
+FALSE_ROUTER = IPv6Address("fe80::bad")
+
+
+def advertise_router(task: Container) -> None:
+    """Let a task tell its host that a router is there: a default route by FALSE_ROUTER."""
+    task.ns.ip("address", "replace", f"{FALSE_ROUTER}/64", "dev", "eth0", "nodad")
+    body = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0x08, 1800, 0, 0)
+    packet = icmp(FALSE_ROUTER, IPv6Address("ff02::1"), body, hop_limit=255)
+    macs = (mac_of(task.ns, "eth0"), "33:33:00:00:00:01")
+    send_frames(task.ns, "eth0", ethernet(macs, packet))
 
 
 def foreign_routes(lab: Lab) -> list[str]:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ilax import schema
+from ilax.tables import index_key
 from limits.timed import START, Timed
-from model.limit import FRAME_OVERHEAD, Action, Fate, Limits, Queue, Rules
+from model.limit import FRAME_OVERHEAD, NS, Action, Fate, Limits, Queue, Rules
 
 MBIT = 1_000_000
 LIMITS = (1 * MBIT, 10 * MBIT, 100 * MBIT, 1000 * MBIT)
@@ -170,6 +172,35 @@ def test_marks_come_in_runs(timed: Timed) -> None:
     assert 0.2 < marked.mean() < 0.8
     changes = int(np.abs(np.diff(marked.astype(int))).sum())
     assert len(marked) / max(changes, 1) >= 4
+
+
+def test_a_pause_ends_the_marks(timed: Timed) -> None:
+    """Neither a mark of before it nor time that was borrowed then outlasts the backlog."""
+    rules = Rules(
+        byte_cost(10_000 * MBIT), burst=100_000, drop=1_000_000, mark=100_000, action=Action.MARK
+    )
+    timed.use({1: rules}, chunk=14)
+    # 312 us of packets at once; then half of the rate, down to between half the threshold
+    # and the threshold, where marks go on; an hour of nothing.
+    flood, drain = [0] * 260, [2400 * (n + 1) for n in range(125)]
+    after = [drain[-1] + 3_600 * 10**9 + 20_000 * n for n in range(20)]
+    fates = timed.run(np.array(flood + drain + after, np.uint64), 1476)
+    assert set(fates[len(flood) : -len(after)]) == {Fate.MARKED}
+    assert set(fates[-len(after) :]) == {Fate.PASSED}
+
+
+def test_what_a_parent_refuses_is_not_hoarded(timed: Timed) -> None:
+    """A CPU holds one chunk at most of a limit whose parent lets nothing pass."""
+    cost, chunk = byte_cost(10_000 * MBIT), 14
+    nothing = Rules(1000 * cost)
+    timed.use(
+        {1: Rules(cost, burst=100_000, drop=1_000_000, parents=(2,)), 2: nothing}, chunk=chunk
+    )
+    for frames in (1, 3, 13, 40, 200):
+        timed.run(np.arange(frames, dtype=np.uint64) * np.uint64(1000), 9000)
+        held = timed.maps["ilax_chunks"].lookup(index_key(1)) or b""
+        left = np.frombuffer(held, schema.dtype("ilax_chunk"))["left"]
+        assert left.max() <= (1 << chunk) * NS
 
 
 def test_a_changed_limit_keeps_its_backlog(timed: Timed) -> None:

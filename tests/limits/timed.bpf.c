@@ -121,7 +121,7 @@ int timed_run(struct xdp_md *ctx)
 	ip6->hop_limit = 64;
 	addr_store(&ip6->daddr, (const struct ilax_addr *)target);
 
-	verdict = uplink_ingress(ctx);
+	verdict = uplink_xdp(ctx);
 	if (verdict == XDP_DROP) {
 		*fate = FATE_DROPPED;
 		return verdict;

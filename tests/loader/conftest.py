@@ -24,6 +24,17 @@ BLOCK = "2001:db8:42::/48"
 UPLINK = "up0"
 TAG = f"{PREFIX}{os.getpid():x}unit"
 CONTAINER = f"{TAG}-c"
+# How a file for `ilax apply` begins that declares what `Lab.up` makes.
+FILE_HEAD = f"""\
+version = 1
+[up]
+uplink = "{UPLINK}"
+sir-prefix = "{SIR_PREFIX}"
+locator = "{LOCATOR}"
+block = "{BLOCK}"
+max-endpoints = 64
+max-mappings = 1024
+"""
 
 
 def sir(number: int) -> str:

@@ -7,7 +7,7 @@ import struct
 
 from hypothesis import strategies as st
 
-from .conftest import BLOCK, CONTAINER, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, sir
+from .conftest import BLOCK, CONTAINER, FILE_HEAD, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, sir
 
 # What an argument of a command can hold.
 anything = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -95,6 +95,7 @@ _KEYS: dict[str, dict[str, st.SearchStrategy[object]]] = {
         "netns": netns,
         "host": st.booleans(),
         "delivery": st.sampled_from(["stack", "xdp", "pigeon", 1]),
+        "link": st.sampled_from(["veth", "netkit", "rope", 1]),
         "mtu": st.sampled_from([1500, 1280, 1279, 65536, -1, "1500"]),
         "any-source": st.booleans(),
         "cgroup": cgroups,
@@ -114,18 +115,6 @@ _KEYS: dict[str, dict[str, st.SearchStrategy[object]]] = {
 }
 # Never anything else: a number may be a process or a cgroup of the machine.
 PLACES = ("cgroup", "parent", "netns")
-SKELETON = f"""\
-version = 1
-[up]
-uplink = "{UPLINK}"
-sir-prefix = "{SIR_PREFIX}"
-locator = "{LOCATOR}"
-block = "{BLOCK}"
-max-endpoints = 64
-max-mappings = 1024
-"""
-
-
 # What is right; without it hardly any file would be.
 _RIGHT: dict[str, st.SearchStrategy[object]] = {
     "sir": st.sampled_from([sir(number) for number in range(5, 9)]),
@@ -158,7 +147,7 @@ def tables(draw: st.DrawFn, kinds: tuple[str, ...]) -> str:
 def documents(draw: st.DrawFn) -> bytes:
     """A file for `apply`: mostly whole, sometimes with bytes changed."""
     if not seldom(draw, 6):
-        parts = [SKELETON, *draw(st.lists(tables(KINDS), max_size=3))]
+        parts = [FILE_HEAD, *draw(st.lists(tables(KINDS), max_size=3))]
     else:
         parts = ["version = 1", *draw(st.lists(tables(("up", *KINDS)), max_size=3))]
     text = "\n".join([*parts, ""])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,12 @@ from ilax.netlink import interface_names
 from lab.cgroups import Cgroups, own_cgroups
 from lab.contract_1_0 import turn_back
 
-from .conftest import BLOCK, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, TAG, UPLINK, Lab, ip, sir
+from .conftest import FILE_HEAD, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, TAG, UPLINK, Lab, ip, sir
 from .limit_state import assert_tidy, read
 
 USAGE, NOT_FOUND, CONFLICT, LAYOUT, CHANGES = 2, 3, 4, 6, 10
 
-UP = f"""\
-version = 1
-[up]
-uplink = "{UPLINK}"
-sir-prefix = "{SIR_PREFIX}"
-locator = "{LOCATOR}"
-block = "{BLOCK}"
-max-endpoints = 64
-max-mappings = 1024
-max-limits = 64
-"""
+UP = f"{FILE_HEAD}max-limits = 64\n"
 
 
 @pytest.fixture
@@ -260,6 +251,24 @@ def test_names_that_this_host_does_not_know(host: Host) -> None:
         for words in ("3: up.uplink", "13: endpoint.netns", "15: endpoint.cgroup", "limit.cgroup"):
             assert words in told
     assert host.lab.ilax("status").exit_code == NOT_FOUND
+
+
+def test_netkit_where_the_kernel_has_it(host: Host, lab: Lab) -> None:
+    """Else the file is refused before anything is done."""
+    host.write(_endpoint(1), _endpoint(2, 'link = "netkit"'))
+    try:
+        ip("link", "add", "type", "netkit")
+    except subprocess.CalledProcessError:
+        pass
+    else:
+        host.apply()
+        assert 'link = "netkit"' in host.export()
+        return
+    for command in ("plan", "apply"):
+        done = lab.ilax(command, str(host.file))
+        assert done.exit_code == USAGE
+        assert ":19: endpoint.link: this kernel has no netkit" in str(done.exception)
+    assert lab.ilax("status").exit_code == NOT_FOUND
 
 
 def test_a_container_that_was_made_again(host: Host, lab: Lab) -> None:

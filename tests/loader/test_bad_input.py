@@ -28,6 +28,10 @@ UP = [
 ]
 
 
+# Output as operators have it, whatever this process was started with.
+_BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 def _run(
     lab: Lab, *arguments: str | bytes, stdin: bytes = b"", stdout: int = subprocess.PIPE
 ) -> subprocess.CompletedProcess[bytes]:
@@ -38,6 +42,7 @@ def _run(
         stderr=subprocess.PIPE,
         check=False,
         timeout=60,
+        env=_BUFFERED,
     )
     assert b"Traceback" not in done.stderr, done.stderr
     return done
@@ -164,7 +169,10 @@ def test_a_spreadsheet_begins_with_a_byte_order_mark(running: Lab, tmp_path: Pat
     assert _run(running, "mapping", "import", str(file)).returncode == 0
 
 
-@pytest.mark.parametrize("arguments", [["mapping", "list"], ["status"], ["--json", "version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["mapping", "list"], ["mapping", "export", "-"], ["status"], ["--json", "version"]],
+)
 def test_output_that_cannot_be_written(running: Lab, arguments: list[str]) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ilax import cgroup_attach, endpoints, fabric, netlink, pins, prefix_rows
+from ilax import cgroup_attach, endpoints, fabric, namespaces, netlink, pins, prefix_rows
 from ilax.address import parse, parse_prefix
 from ilax.bpf import Map, Program
 from ilax.check import KINDS
@@ -48,6 +48,8 @@ def test_every_kind_is_provoked_by_a_test() -> None:
     sources = [
         *(TESTS / "loader").glob("test_check*.py"),
         *(TESTS / "e2e").glob("test_check*.py"),
+        TESTS / "loader/test_refusals.py",
+        TESTS / "loader/test_several_instances.py",
         TESTS / "e2e/test_xdp_chain.py",
     ]
     text = "\n".join(path.read_text() for path in sources)
@@ -291,3 +293,19 @@ def test_limits_that_serve_nobody(running: Lab, own: Cgroups) -> None:
     result = running.ilax("limit", "gc")
     assert result.exit_code == 0
     until(lambda: check(running) == [], "end of the links")
+
+
+def test_files_among_the_names_of_namespaces(
+    running: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed `ip netns add` leaves a plain file, for ever."""
+    assert running.ilax("endpoint", "add", sir(5), "--netns", running.container).exit_code == 0
+    (tmp_path / "a-file").touch()
+    (tmp_path / "b-folder").mkdir()
+    for name in (running.container, running.namespace):
+        (tmp_path / name).symlink_to(Path("/run/netns") / name)
+    monkeypatch.setattr(namespaces, "_NAMED", tmp_path)
+    assert check(running) == []
+    exported = running.ilax("export")
+    assert exported.exit_code == 0, exported.exception
+    assert f'netns = "{running.container}"' in exported.output

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -12,9 +13,11 @@ import pytest
 
 from ilax import schema
 from ilax.cli import cli
+from ilax.errors import ConflictError, SystemCallError
 from ilax.instance import Instance
+from lab.completion import offered
 
-from .conftest import BLOCK, CONTAINER, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, sir
+from .conftest import BLOCK, CONTAINER, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, ip, sir
 
 USAGE, NOT_FOUND, CONFLICT, FULL = 2, 3, 4, 8
 
@@ -135,7 +138,7 @@ def test_endpoints_come_and_go(running: Lab) -> None:
         ([sir(5)], USAGE),
         ([sir(5), "--netns", CONTAINER, "--host"], USAGE),
         ([sir(5), "--netns", CONTAINER, "--device", "a-name-that-is-too-long"], USAGE),
-        ([sir(5), "--netns", CONTAINER, "--device", "far"], 7),
+        ([sir(5), "--netns", CONTAINER, "--device", "far"], CONFLICT),
     ],
     ids=["malformed", "last 16 bits zero", "type 0", "C-bit set", "other prefix", "no namespace",
          "neither", "both", "bad device name", "device name taken"],
@@ -149,6 +152,75 @@ def test_a_wrong_endpoint_leaves_nothing(running: Lab, arguments: list[str], cod
         assert len(instance.mappings.rows()[0]) == 0
     links = json.loads(running.ilax("--json", "status").output)["links"]
     assert not [link for link in links if link["link"].startswith("port_")]
+
+
+def test_a_device_that_is_there_is_named_with_its_namespace(running: Lab) -> None:
+    result = running.ilax("endpoint", "add", sir(5), "--netns", CONTAINER, "--device", "far")
+    assert result.exit_code == CONFLICT
+    text = str(result.exception)
+    assert f"interface far exists already in network namespace {CONTAINER}" in text
+    assert isinstance(result.exception, ConflictError)
+    assert "--device" in (result.exception.hint or "")
+
+
+def test_a_default_route_that_is_there_is_named_and_all_is_undone(running: Lab) -> None:
+    route = ("-n", CONTAINER, "-6", "route")
+    ip(*route, "add", "default", "via", "fe80::99", "dev", "far")
+    result = running.ilax("endpoint", "add", sir(5), "--netns", CONTAINER)
+    assert result.exit_code == CONFLICT
+    text = str(result.exception)
+    for word in (f"network namespace {CONTAINER}", "device far", f"{sir(5)} was not added"):
+        assert word in text
+    links = subprocess.run(
+        ["ip", "-n", CONTAINER, "-brief", "link"], check=True, capture_output=True, text=True
+    ).stdout
+    assert "eth0" not in links
+    ip(*route, "del", "default")
+    assert running.ilax("endpoint", "add", sir(5), "--netns", CONTAINER).exit_code == 0
+
+
+def test_a_kernel_without_netkit_is_told_apart(running: Lab) -> None:
+    result = running.ilax("endpoint", "add", sir(5), "--netns", CONTAINER, "--link", "netkit")
+    if result.exit_code == 0:
+        pytest.skip("this kernel has netkit")
+    assert isinstance(result.exception, SystemCallError)
+    assert "leave --link netkit out" in (result.exception.hint or "")
+
+
+def test_status_counts_mappings(running: Lab) -> None:
+    for number in (7, 8, 9):
+        running.ilax("mapping", "add", sir(number), "--locator", OTHER_LOCATOR)
+    assert "mappings      3 of 1024\n" in running.ilax("status").output
+    assert json.loads(running.ilax("status", "--json").output)["mappings"] == 3
+
+
+def test_monitor_ends_with_its_summary_when_it_is_told_to_end(running: Lab) -> None:
+    argv = [sys.executable, "-m", "ilax", "--instance", running.instance, "monitor"]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "Ctrl-C ends it" in process.stderr.readline()
+        process.terminate()
+        rest = process.stderr.read()
+    assert process.returncode == 0
+    assert "0 samples shown" in rest
+
+
+def test_monitor_says_that_an_endpoint_is_not_of_this_host(running: Lab) -> None:
+    words = ("monitor", "--duration", "1ms", "--endpoint", sir(5))
+    assert f"this host has no endpoint {sir(5)}" in running.ilax(*words).stderr
+    assert running.ilax("endpoint", "add", sir(5), "--host").exit_code == 0
+    assert "has no endpoint" not in running.ilax(*words).stderr
+
+
+def test_bash_offers_endpoints_as_it_splits_words(running: Lab) -> None:
+    """Bash holds for done what stands before the last colon, unless told otherwise."""
+    for number in (5, 6):
+        assert running.ilax("endpoint", "add", sir(number), "--host").exit_code == 0
+    before, last = sir(5).rsplit(":", 1)
+    line = f"ilax --instance {running.instance} endpoint show {before}:"
+    assert offered(line) == [last, "6"]
+    assert offered(line, breaks=" \t\n") == [sir(5), sir(6)]
+    assert offered(f"ilax --instance {running.instance} monitor --endpoint={before}:6") == ["6"]
 
 
 def test_full_tables_say_so_and_lose_nothing(lab: Lab) -> None:
@@ -193,6 +265,29 @@ def test_mappings_come_and_go(running: Lab) -> None:
 def test_a_wrong_mapping_writes_nothing(running: Lab, arguments: list[str]) -> None:
     assert running.ilax("mapping", "add", *arguments).exit_code == USAGE
     assert running.ilax("mapping", "export", "-").output.splitlines()[1:] == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--device", "eth0"],
+        ["--delivery", "xdp"],
+        ["--link", "netkit"],
+        ["--mtu", "1400"],
+        ["--any-source"],
+        ["--any-source", "--mtu", "1400"],
+    ],
+    ids=" ".join,
+)
+def test_an_address_of_the_host_has_no_device_to_ask_about(
+    running: Lab, options: list[str]
+) -> None:
+    """As `apply` says it; what was asked for and left out would go unnoticed."""
+    result = running.ilax("endpoint", "add", sir(5), "--host", *options)
+    assert result.exit_code == USAGE
+    for name in (word for word in options if word.startswith("--")):
+        assert name in result.output
+    assert json.loads(running.ilax("--json", "endpoint", "list").output) == []
 
 
 def test_commands_outside_of_the_namespace_change_nothing(running: Lab) -> None:

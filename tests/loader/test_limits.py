@@ -114,6 +114,7 @@ REFUSED = {
         "never be reached",
     ),
     "unknown action": (["--rate", "1gbit", "--action", "police"], "is no action"),
+    "marks of drops": (["--rate", "1gbit", "--mark-at", "5us"], "--mark-at has no meaning"),
     "tag without the action": (["--rate", "1gbit", "--tag-mark", "1"], "--action tag"),
     "no number": (["--rate", "1gbit", "--action", "tag", "--tag-mark", "x"], "no number"),
     "parent without a limit": (["--rate", "1gbit", "--parent", "ilxlimits/a/d"], "has no limit"),
@@ -610,6 +611,26 @@ def test_watch_tells_rates_between_readings(own: Cgroups) -> None:
     for past in ({}, {number: ((1, 2), counts(300), 0)}, {number: ((2, 1), counts(1), 0)}):
         (rate,) = rates(Sample(10**9, past), Sample(3 * 10**9, {number: (use, counts(100), 0)}))
         assert rate.passed_pps == 250
+
+
+def test_list_says_where_a_limit_is_charged_and_of_an_empty_row_nothing(
+    running: Lab, own: Cgroups
+) -> None:
+    added = running.ilax(
+        "endpoint", "add", sir(5), "--netns", running.container, "--cgroup", f"{own.name}/e"
+    )
+    assert added.exit_code == 0, added.output
+
+    def cells() -> list[str]:
+        (line,) = [
+            line for line in running.ilax("limit", "list").output.splitlines() if "/e " in line
+        ]
+        return line.split()
+
+    # cgroup, rate, pps, action, parent, charged at
+    assert cells()[1:7] == ["-", "-", "-", "-", "1", "endpoint"]
+    limit_set(running, f"{own.name}/e", "--rate", "1gbit")
+    assert cells()[1:7] == ["1Gbit", "-", "drop", "-", "1", "endpoint"]
 
 
 def test_watch_prints_a_table_or_a_line_for_each_reading(running: Lab, own: Cgroups) -> None:

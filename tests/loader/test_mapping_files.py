@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from ilax import mappings
+from ilax import address_bulk, mapping_files, mappings
+from ilax.errors import IlaxError, UsageError
 
 from .conftest import LOCATOR, OTHER_LOCATOR, Lab, sir
 
@@ -85,6 +91,27 @@ def test_a_missing_file_and_a_missing_folder_are_clear(running: Lab, tmp_path: P
         assert "No such file" in str(result.exception)
 
 
+def test_a_folder_is_no_file_to_read(running: Lab, tmp_path: Path) -> None:
+    result = running.ilax("mapping", "import", str(tmp_path))
+    assert result.exit_code == USAGE
+    assert f"cannot read {tmp_path}: Is a directory" in str(result.exception)
+
+
+def test_what_fails_beside_a_file_is_no_fault_of_the_file(
+    running: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads "cannot read FILE" looks in the wrong place."""
+    source = tmp_path / "m.csv"
+    source.write_text(f"sir,locator\n{sir(1)},{OTHER_LOCATOR}\n")
+
+    def fail(*_: object) -> int:
+        raise OSError(errno.EMFILE, "no more descriptors")
+
+    monkeypatch.setattr(mappings, "write_bulk", fail)
+    with pytest.raises(OSError, match="no more descriptors"):
+        running.ilax("mapping", "import", str(source))
+
+
 def test_a_file_beyond_the_capacity_says_how_far_it_came(running: Lab, tmp_path: Path) -> None:
     source = tmp_path / "m.csv"
     rows = [f"{sir(n)},{OTHER_LOCATOR}" for n in range(1, 3001)]
@@ -156,6 +183,58 @@ def test_a_full_map_counts_the_rows_of_all_chunks(
     written = len(_export(running))
     assert written >= 1024
     assert f"{written} rows were written" in str(result.exception)
+
+
+def _fill(lab: Lab, count: int) -> None:
+    rows = [f"{sir(n)},{OTHER_LOCATOR}" for n in range(1, count + 1)]
+    text = "\n".join(["sir,locator", *rows]) + "\n"
+    assert lab.ilax("mapping", "import", "-", text=text).exit_code == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["table", "json"])
+def test_a_short_list_formats_no_more_rows_than_it_shows(
+    running: Lab, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    _fill(running, 1000)
+    formatted, real = [], address_bulk.format_texts
+
+    def counting(addresses: NDArray[np.uint64]) -> list[str]:
+        formatted.append(len(addresses))
+        return real(addresses)
+
+    monkeypatch.setattr(address_bulk, "format_texts", counting)
+    lines = running.ilax(*options, "mapping", "list", "--limit", "5").output.splitlines()
+    assert len(lines) == 5 + (not options)
+    assert all(sir(n) in line for n, line in enumerate(lines[-5:], 1))
+    assert sum(formatted) == 2 * 5
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["table", "json"])
+def test_a_list_is_printed_in_parts(
+    running: Lab, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """The first rows are out before the last ones are text: memory holds a part of it."""
+    _fill(running, 1000)
+    calls, real = itertools.count(), address_bulk.format_texts
+
+    def failing(addresses: NDArray[np.uint64]) -> list[str]:
+        if next(calls) == 2 * 3:
+            raise IlaxError("enough")
+        return real(addresses)
+
+    monkeypatch.setattr(mappings, "CHUNK_ROWS", 100)
+    monkeypatch.setattr(address_bulk, "format_texts", failing)
+    result = running.ilax(*options, "mapping", "list")
+    assert str(result.exception) == "enough"
+    assert len(result.output.splitlines()) == 300 + (not options)
+
+
+def test_what_is_no_csv_names_its_line() -> None:
+    text = f"sir,locator\n{sir(1)},{OTHER_LOCATOR}\n{'x' * 200_000},\n"
+    rows = mapping_files.records(io.StringIO(text), "csv")
+    assert next(rows) == (2, {"sir": sir(1), "locator": OTHER_LOCATOR})
+    with pytest.raises(UsageError, match=r"line 3: no CSV \(.*\); nothing was written"):
+        next(rows)
 
 
 def test_a_header_is_needed(running: Lab) -> None:

@@ -58,16 +58,12 @@ class Queue:
 
     Attributes:
         until: when it will be empty, 1/64 ns.
-        kept: time that was paid for packets which a parent refused then.
-        known: this CPU has seen the limit before, so it keeps `marking` and `kept`.
-        keeps: it did so when it charged last; else what is given back goes to `until`.
+        known: this CPU has seen the limit before, so it keeps `marking`.
     """
 
     rules: Rules
     until: int = 0
-    kept: int = 0
     known: bool = False
-    keeps: bool = False
     marking: bool = False
     passed: int = 0
     marked: int = 0
@@ -79,17 +75,13 @@ class Queue:
         cost = rules.cost(frame)
         if not cost:
             return Fate.PASSED
-        if known and self.kept >= cost:
-            self.kept -= cost
-            return Fate.MARKED if self.marking else Fate.PASSED
-        self.known, self.keeps = True, known
+        self.known = True
         start = max(self.until, now - rules.burst * NS)
-        backlog = start + cost - now - self.kept
+        backlog = start + cost - now
         threshold = rules.drop + (rules.small if frame <= SMALL_FRAME else 0)
         if backlog > threshold * NS:
             return Fate.DROPPED
-        self.until = start + cost - self.kept
-        self.kept = 0
+        self.until = start + cost
         mark = rules.mark * NS
         over = backlog > (mark // 2 if known and self.marking else mark)
         self.marking = known and over and rules.action != Action.DROP
@@ -97,10 +89,7 @@ class Queue:
 
     def give_back(self, frame: int) -> None:
         """A parent refused what was charged here."""
-        if self.keeps:
-            self.kept += self.rules.cost(frame)
-        else:
-            self.until -= self.rules.cost(frame)
+        self.until -= self.rules.cost(frame)
 
 
 @dataclass

@@ -122,7 +122,7 @@ def settle_queues(bench: Bench, control: Control, own: Cgroups, slack_ns: int) -
             # fallen behind further than its burst; the next loan ends that.
             rules = control.limits[path]
             floor = (time.monotonic_ns() - (rules.burst if rules else 0)) * NS
-            apart = abs(max(queue.until, floor) - max(was.until - was.kept, floor))
+            apart = abs(max(queue.until, floor) - max(was.until, floor))
             assert apart < (slack_ns + _TICK_NS) * NS, (path, queue, was)
 
 
@@ -141,7 +141,6 @@ def adopt_queues(bench: Bench, control: Control, own: Cgroups) -> None:
         current = mine[mine["generation"] == limit["generation"]]
         upper = mine["generation"] >> 16 == int(limit["generation"]) >> 16
         queue.until = int(backlog["until"]) - int(mine["left"][upper].sum())
-        queue.kept = 0
         queue.known = bool(len(mine) or (chunks["candidate"] == slot).any())
         queue.marking = bool(len(current) and current["marking"].any())
 

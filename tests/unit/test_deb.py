@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 
 import deb
 import man_pages
+
+LICENCES = list((deb.ROOT / "LICENSES").glob("*.txt"))
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts: needs root")
 
@@ -39,7 +42,15 @@ ilax limit set --help
 echo ---
 systemd-analyze verify --man=no /usr/lib/systemd/system/ilax.service \
     /usr/lib/systemd/system/ilax-exporter.service \
-    /usr/lib/systemd/system/ilax-check.service /usr/lib/systemd/system/ilax-check.timer
+    /usr/lib/systemd/system/ilax-check.service /usr/lib/systemd/system/ilax-check.timer \
+    /usr/lib/systemd/system/ilax-limit-gc.service /usr/lib/systemd/system/ilax-limit-gc.timer
+/usr/share/ilax/ilax-link-up && test -x /usr/share/ilax/ilax-link-up
+echo ---
+cat /usr/share/doc/ilax/copyright
+echo ---
+ls /usr/share/zsh/vendor-completions/_ilax /usr/share/fish/vendor_completions.d/ilax.fish
+ls /usr/share/doc/ilax/examples/host.toml
+bash -euc '. /usr/share/bash-completion/completions/ilax; complete -p ilax'
 echo ---
 python3 -I -c 'import ilax' 2>&1 || true
 echo ---
@@ -61,13 +72,18 @@ def test_it_is_installed_works_and_goes_without_a_trace(package: Path, tmp_path:
         env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    version, selftest, usage, verified, alone, rest = done.stdout.split("---\n")
+    version, selftest, usage, verified, licences, extras, alone, rest = re.split(
+        "^---\n", done.stdout, flags=re.MULTILINE
+    )
     assert version.startswith("ilax ")
     rows = json.loads(selftest)
     assert len(rows) > 30
     assert not [row for row in rows if row["problem"]]
     assert "Example" in usage
     assert verified == ""
+    assert all(text.read_text() in licences for text in LICENCES)
+    assert len(extras.splitlines()) == 4
+    assert extras.endswith("complete -o nosort -F _ilax_completion ilax\n")
     # What it brings along is its own: other programs do not see it.
     assert "ModuleNotFoundError" in alone
     assert rest.count("No such file or directory") == 2

@@ -64,6 +64,7 @@ def test_defaults_are_those_of_the_commands() -> None:
     assert (document.up.cbit, document.up.typed, document.up.xdp) == (True, True, "auto")
     endpoint = document.endpoints[0]
     assert (endpoint.netns, endpoint.device, endpoint.delivery) == ("4711", "eth0", "stack")
+    assert endpoint.link == "veth"
 
 
 def test_mappings_of_rows_and_files(tmp_path: Path) -> None:
@@ -97,6 +98,13 @@ WRONG = [
     (f"[[endpoint]]\nsir = '{_sir(1)}'\nnetns = 'a'\nmtu = 1279\n", 4, "1280..65535"),
     (f"[[endpoint]]\nsir = '{_sir(1)}'\nnetns = 'a'\ndelivery = 'pigeon'\n", 4, "stack, xdp"),
     (f"[[endpoint]]\nsir = '{_sir(1)}'\nnetns = 'a'\ndevice = 'a/b'\n", 4, "no name for an inter"),
+    (f"[[endpoint]]\nsir = '{_sir(1)}'\nnetns = 'a'\nlink = 'rope'\n", 4, "veth, netkit"),
+    (f"[[endpoint]]\nsir = '{_sir(1)}'\nhost = true\nlink = 'netkit'\n", 4, "no meaning"),
+    (
+        f"[[endpoint]]\nsir = '{_sir(1)}'\nnetns = 'a'\nlink = 'netkit'\ndelivery = 'xdp'\n",
+        5,
+        "cannot redirect into a netkit device (deliver to the stack",
+    ),
     ("[[endpoint]]\nsir = '2001:db8:9::1'\nnetns = 'a'\n", 2, "outside of the SIR prefixes"),
     ("[[endpoint]]\nsir = '2001:db8:5a5a:1::1'\nnetns = 'a'\n", 2, "type 0"),
     (

@@ -127,9 +127,13 @@ def test_nothing_shown_is_a_failure(
 
 
 def test_costs_come_from_result_files(tmp_path: Path) -> None:
-    cost = '{"kernel": "6.1.2", "program": "p", "insns": 5, "states": 4, "stack": 3, "bytes": 2}'
+    cost = (
+        '{"kernel": "6.1.2", "object": "o", "program": "p",'
+        ' "insns": 5, "states": 4, "stack": 3, "bytes": 2}'
+    )
     figures = f'{{"{verifier_cost.FIGURE}": [{cost}]}}'
     (tmp_path / "6.1.json").write_text(
         f'{{"tests": [{{"figures": {figures}}}, {{"figures": {{}}}}]}}'
     )
-    assert verifier_cost.read_results(tmp_path) == [verifier_cost.Cost("6.1.2", "p", 5, 4, 3, 2)]
+    (read,) = verifier_cost.read_results(tmp_path)
+    assert read == verifier_cost.Cost("6.1.2", "o", "p", 5, 4, 3, 2)

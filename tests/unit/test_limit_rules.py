@@ -132,6 +132,17 @@ def test_tags_go_with_their_action() -> None:
     assert (dropping.tag_mark, dropping.tag_priority) == (0, 0)
 
 
+def test_a_mark_threshold_that_nobody_saw_is_in_nobodys_way() -> None:
+    marking = decide(Wish(rate=10**9, action="mark", mark=3 * MS), None, FRAME)
+    dropping = decide(Wish(action="drop", drop=2 * MS), marking, FRAME)
+    assert decide(Wish(action="mark"), dropping, FRAME).mark == MS // 2
+    # One that fits is kept, and one that is shown is not changed behind one's back.
+    dropping = decide(Wish(action="drop"), marking, FRAME)
+    assert decide(Wish(action="mark"), dropping, FRAME).mark == 3 * MS
+    with pytest.raises(UsageError, match="never be reached"):
+        decide(Wish(drop=MS), marking, FRAME)
+
+
 # --- refusals ------------------------------------------------------------------
 
 REFUSED = {

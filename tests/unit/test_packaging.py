@@ -65,7 +65,7 @@ def test_wheel_holds_the_package_and_its_objects(dist: Path) -> None:
     info = f"ilax-{ilax.__version__}.dist-info"
     outside = [name for name in files if not name.startswith(("ilax/", f"{info}/"))]
     assert not outside
-    assert b"ilax = ilax.cli:main" in files[f"{info}/entry_points.txt"]
+    assert b"ilax = ilax.__main__:main" in files[f"{info}/entry_points.txt"]
     metadata = message_from_string(files[f"{info}/METADATA"].decode())
     assert metadata["Version"] == ilax.__version__
     licences = {Path(name).name for name in metadata.get_all("License-File", [])}

@@ -14,11 +14,11 @@ import verifier_cost
 from ilax import schema
 from verifier_cost import Cost
 
-COST = Cost("6.18.44", "prog", insns=1000, states=50, stack=100, bytes=2000)
+COST = Cost("6.18.44", "file", "prog", insns=1000, states=50, stack=100, bytes=2000)
 
 
 def test_costs_survive_the_file() -> None:
-    costs = [replace(COST, kernel="6.1.170"), COST, replace(COST, program="other")]
+    costs = [replace(COST, kernel="6.1.170"), COST, replace(COST, object="other")]
     assert sorted(map(str, verifier_cost.read_costs(verifier_cost.write_costs(costs)))) == sorted(
         map(str, costs)
     )
@@ -34,9 +34,9 @@ def test_growth_beyond_ten_percent_is_found(measure: str) -> None:
     assert measure in line
 
 
-def test_programs_without_a_row_and_rows_without_a_program_are_found() -> None:
-    found = verifier_cost.compare([COST], [replace(COST, program="new")])
-    assert [line.partition(":")[0] for line in found] == ["new", "prog"]
+def test_objects_without_a_row_and_rows_without_an_object_are_found() -> None:
+    found = verifier_cost.compare([COST], [replace(COST, object="new")])
+    assert [line.partition(":")[0] for line in found] == ["new", "file"]
 
 
 def test_rows_of_another_kernel_are_not_compared() -> None:

@@ -7,6 +7,7 @@ stores in a map; that is the domain's job.
 """
 
 from ilax.bpf.btf import Btf
+from ilax.bpf.grace import wait_for_programs
 from ilax.bpf.link import Link, LinkInfo
 from ilax.bpf.map import Map, possible_cpus
 from ilax.bpf.object import Object
@@ -23,4 +24,5 @@ __all__ = [
     "RingBuffer",
     "TestRun",
     "possible_cpus",
+    "wait_for_programs",
 ]

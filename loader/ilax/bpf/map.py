@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import functools
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -35,6 +36,7 @@ NO_EXIST = 1
 EXIST = 2
 
 _READ_BATCH = 65536
+_ADDRESS_BYTES = 16
 
 
 @functools.cache
@@ -284,7 +286,9 @@ class Map(Handle):
         self._key.raw = key
 
     def _row(self, key: bytes) -> str:
-        return f"row {key.hex()} of map {self.name}"
+        # Keys of this size are addresses in all maps of ours.
+        words = str(IPv6Address(key)) if len(key) == _ADDRESS_BYTES else key.hex()
+        return f"row {words} of map {self.name}"
 
     def _check_array(self, array: Bytes2D, width: int) -> None:
         if array.shape[1:] != (width,) or array.itemsize != 1:

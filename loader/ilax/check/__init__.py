@@ -95,7 +95,7 @@ def _look(name: str, *, alone: bool = False) -> Report:
         alone: keep other commands away meanwhile.
     """
     with ExitStack() as stack:
-        with _locked(name) if alone else contextlib.nullcontext():
+        with _locked(name, to_read=True) if alone else contextlib.nullcontext():
             view = stack.enter_context(View.open(name))
             useful = [one for one in CHECKS if one.needs <= view.level]
             findings = [f for one in useful if not one.unlocked for f in _run(one, view)]
@@ -107,10 +107,10 @@ def _look(name: str, *, alone: bool = False) -> Report:
 
 
 @contextlib.contextmanager
-def _locked(name: str) -> Iterator[None]:
+def _locked(name: str, *, to_read: bool = False) -> Iterator[None]:
     pins = PinFolder(name)
     # Taking the lock makes the folder that carries it, which reading must not.
-    with pins.lock() if pins.base.is_dir() else contextlib.nullcontext():
+    with pins.lock(to_read=to_read) if pins.base.is_dir() else contextlib.nullcontext():
         yield
 
 

@@ -206,8 +206,9 @@ def foreign(view: View) -> Iterator[Finding]:
         yield XDP_FOREIGN.found(
             f"{view.uplink.name} XDP",
             seen=program_words(number)[0],
-            expected="our program, or none",
-            command=f"ip link set {view.uplink.name} xdp off && {restore.command(view)}",
+            expected="ours, by `up --xdp native` once its owner has taken it off; or ours behind "
+            "it, by `up --xdp-chain`; or --ignore hook.xdp-foreign",
+            command=f"bpftool net show dev {view.uplink.name}",
         )
 
 

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
+from ilax import sysctls
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
-from ilax.check.routing import sysctl
 from ilax.check.snapshot import Snapshot
 from ilax.check.tasks import enable_ipv6
 from ilax.check.view import View
@@ -90,7 +90,7 @@ class _Inside:
         with Network() as network:
             self.here = Snapshot(network)
         self.link: Interface | None = self.here.links.get(host.peer)
-        self.off = bool(self.link and sysctl(self.link.name, "disable_ipv6"))
+        self.off = bool(self.link and sysctls.read(self.link.name, "disable_ipv6"))
         # Links say so themselves where their namespace is another one.
         self.gro = endpoint.delivery != "xdp" or self.link is None or gro_is_on(self.link.name)
 

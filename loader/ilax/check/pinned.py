@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ilax import program_set
-from ilax.check import namespaces, restore
+from ilax import namespaces, program_set
+from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
 from ilax.errors import LayoutError, NotFoundError, OlderMinorError
@@ -124,6 +124,8 @@ def place(view: View) -> Iterator[Finding]:
             expected="nothing, as `down` was asked for",
             command=view.command("down"),
         )
+    elif view.known is None and view.prefixes.bad:
+        return  # those rows are named, and may have been whole before
     elif not view.uplink_index or view.known is None or view.unfinished:
         part = "programs" if view.known else "prefixes"
         yield UNFINISHED.found(

@@ -3,20 +3,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import tempfile
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilax.check.model import CHECKS, KINDS
 from ilax.errors import SystemCallError
+from ilax.files import replacing
 from ilax.moments import Moment
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ilax.check import Finding, Report
 
 # Of a check that was not made, or not to its end.
@@ -58,14 +57,7 @@ def write(
     try:
         path.parent.mkdir(mode=0o755, exist_ok=True)
         # Readable by its owner only: it stands beside pins, which are so as well.
-        fd, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(fd, "w") as file:
-                file.write(text + "\n")
-            Path(scratch).replace(path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                Path(scratch).unlink()
-            raise
+        with replacing(path, 0o600) as file:
+            file.write(text + "\n")
     except OSError as error:
         raise SystemCallError(f"write report {path}", error.errno or 0) from error

@@ -76,9 +76,10 @@ def command(view: View) -> str:
 def is_safe(view: View) -> bool:
     """Whether `up` would only complete what is there, and bring no other programs.
 
-    Other programs are an upgrade, which the operator decides.
+    Other programs are an upgrade, which the operator decides; so are other prefixes.
     """
-    if options(view) is None:
+    # It would take rows away that somebody else has written.
+    if options(view) is None or view.prefixes.bad:
         return False
     tags = installed.tags(view.instance.maps)
     return all(view.programs[name][1] == tags[name] for name in tags if name in view.programs)

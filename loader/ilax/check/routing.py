@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
-from ilax import address, schema
+from ilax import address, schema, sysctls
 from ilax.address import Address, IdentifierType, Prefix
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Severity, check, kind
@@ -41,9 +39,6 @@ ACCEPT_RA = kind(
 )  # fmt: skip
 NO_IPV6 = kind("sysctl.disable-ipv6", Severity.ERROR, "IPv6 is switched off on the uplink")
 
-_SYSCTLS = Path("/proc/sys/net/ipv6/conf")
-_PROTOCOL_RA = 9
-
 # An identifier of type 0 that no host is likely to have.
 _NOBODY = 0x00FF_FEFF_FFFF_FFFE
 
@@ -51,17 +46,10 @@ _NOBODY = 0x00FF_FEFF_FFFF_FFFE
 _MOST_LOCATORS = 256
 
 
-def sysctl(device: str, name: str) -> int | None:
-    """A setting of net.ipv6.conf in this thread's namespace; None if there is none."""
-    with contextlib.suppress(OSError, ValueError):
-        return int((_SYSCTLS / device / name).read_text())
-    return None
-
-
 @check(Needs.HOME)
 def own_locators(view: View) -> Iterator[Finding]:
     """An address that nobody has must end here."""
-    if view.uplink is None or sysctl("all", "forwarding") != 1:
+    if view.uplink is None or sysctls.read("all", "forwarding") != 1:
         return
     for locator in view.fabric.locators if view.fabric.typed else ():
         nobody = Address(locator.upper, _NOBODY)
@@ -127,9 +115,9 @@ def addresses(view: View) -> Iterator[Finding]:
 
 
 @check(Needs.HOME)
-def sysctls(view: View) -> Iterator[Finding]:
+def settings(view: View) -> Iterator[Finding]:
     """Settings of the kernel that the datapath relies on."""
-    if sysctl("all", "forwarding") == 0:
+    if sysctls.read("all", "forwarding") == 0:
         yield FORWARDING.found(
             "net.ipv6.conf.all.forwarding",
             seen="0",
@@ -139,17 +127,16 @@ def sysctls(view: View) -> Iterator[Finding]:
     if view.uplink is None:
         return
     name = view.uplink.name
-    learned = [
-        r for r in view.here.routes if r.index == view.uplink_index and r.protocol == _PROTOCOL_RA
-    ]
-    if learned and sysctl(name, "forwarding") == 1 and sysctl(name, "accept_ra") != 2:
+    learned = view.here.learned_by(view.uplink_index)
+    accept = sysctls.read(name, "accept_ra")
+    if learned and sysctls.read(name, "forwarding") == 1 and accept != 2:
         yield ACCEPT_RA.found(
             f"net.ipv6.conf.{name}.accept_ra",
-            seen=f"{sysctl(name, 'accept_ra')}, and route {learned[0].destination} was learned so",
+            seen=f"{accept}, and route {learned[0].destination} was learned so",
             expected="2",
             command=f"sysctl -w net.ipv6.conf.{name}.accept_ra=2",
         )
-    if sysctl(name, "disable_ipv6"):
+    if sysctls.read(name, "disable_ipv6"):
         yield NO_IPV6.found(
             f"net.ipv6.conf.{name}.disable_ipv6",
             seen="1",

@@ -54,8 +54,36 @@ BAD_MAPPING = kind(
     "a row that leads nowhere or breaks checksums; whoever writes it does not keep the contract",
 )  # fmt: skip
 
+FULL = kind(
+    "map.nearly-full", Severity.WARNING,
+    "a table has little room left, or none: new rows will be refused",
+)  # fmt: skip
+
+# The share of rows in use from which on it is told, as by the alert.
+_NEARLY_FULL = 0.9
+
 # Findings of one kind that mappings may give; a broken daemon writes many.
 _MOST = 16
+
+
+@check(Needs.MAPS)
+def room(view: View) -> Iterator[Finding]:
+    """Tables have room for more."""
+    instance = view.instance
+    for table, used, most, option in (
+        ("ilax_endpoints", len(view.endpoints), instance.endpoints.map.max_entries, "endpoints"),
+        ("ilax_mappings", len(view.mappings[0]), instance.mappings.map.max_entries, "mappings"),
+        # Row 0 is unused.
+        ("ilax_limits", instance.cgroups.count(), instance.limits.map.max_entries - 1, "limits"),
+    ):
+        if used > most * _NEARLY_FULL:
+            yield FULL.found(
+                table,
+                seen=f"{used} of {most} rows are in use",
+                expected=f"at most {_NEARLY_FULL:.0%}",
+                command=f"{view.command('export')} > FILE  # then a larger max-{option} in it, "
+                f"{view.command('down')}, {view.command('apply FILE')}",
+            )
 
 
 @check(Needs.HOME)

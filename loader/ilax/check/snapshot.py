@@ -21,6 +21,8 @@ _FAILED = 0x20
 # enum rtn_type: unreachable, blackhole and prohibit lead nowhere on purpose.
 _UNICAST = 1
 _LOCAL = 2
+# Of routes that the kernel made by itself, as a router advertised them.
+PROTOCOL_RA = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,10 @@ class Snapshot:
             if route.ours and (route.destination, route.index) == (destination, index):
                 return route
         return None
+
+    def learned_by(self, index: int) -> list[Route]:
+        """Routes that router advertisements on an interface have brought."""
+        return [r for r in self.routes if (r.index, r.protocol) == (index, PROTOCOL_RA)]
 
     def lookup(self, address: str) -> Route | None:
         """The way that the kernel would take; None if there is none."""

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ilax import attach, endpoints
+from ilax import attach, endpoints, sysctls
 from ilax.attach import TcMode
 from ilax.bpf import Program
 from ilax.check import hooks
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
-from ilax.check.routing import sysctl
+from ilax.check.snapshot import PROTOCOL_RA
 from ilax.check.view import View
 from ilax.containers import GATEWAY
 from ilax.endpoints import CONTAINER_PROGRAM
@@ -69,6 +69,11 @@ NO_GATEWAY = kind(
 NO_IPV6 = kind(
     "endpoint.disable-ipv6", Severity.ERROR, "IPv6 is switched off on the host's side", Remedy.STEP
 )
+ACCEPT_RA = kind(
+    "endpoint.accept-ra", Severity.ERROR,
+    "the host listens to router advertisements of the task, and would send by it what is for "
+    "others", Remedy.STEP,
+)  # fmt: skip
 NO_HOST_ADDRESS = kind(
     "endpoint.no-host-address", Severity.ERROR,
     "what comes for the host's own SIR address is dropped by its stack", Remedy.STEP,
@@ -103,6 +108,7 @@ def host_side(view: View) -> Iterator[Finding]:
         yield from _program(view, endpoint)
         if endpoint.owns_link:
             yield from _device(view, endpoint, link)
+            yield from _advertisements(view, endpoint, link)
             yield from _route(view, endpoint, link)
             yield from _neighbour(view, endpoint, link)
 
@@ -149,7 +155,7 @@ def _attach(view: View, index: int) -> None:
 
 def _device(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding]:
     network, sir = view.network, endpoint.sir
-    if sysctl(link.name, "disable_ipv6"):
+    if sysctls.read(link.name, "disable_ipv6"):
         name = f"net.ipv6.conf.{link.name}.disable_ipv6"
         yield NO_IPV6.found(
             sir,
@@ -196,9 +202,31 @@ def _device(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding
 
 def enable_ipv6(device: str) -> None:
     """Switch IPv6 on again for a device of this thread's namespace."""
-    from pathlib import Path
+    sysctls.write(device, "disable_ipv6", 0)
 
-    Path("/proc/sys/net/ipv6/conf", device, "disable_ipv6").write_text("0\n")
+
+def _advertisements(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding]:
+    """`endpoint add` sets accept_ra to 0, or finds that it has no effect."""
+    learned = view.here.learned_by(link.index)
+    if not learned and not sysctls.accepts_advertisements(link.name):
+        return
+    name = f"net.ipv6.conf.{link.name}.accept_ra"
+    seen = f"{name} is {sysctls.read(link.name, 'accept_ra')}"
+    if learned:
+        seen += f", and route {learned[0].destination} was learned so"
+    yield ACCEPT_RA.found(
+        endpoint.sir,
+        seen=seen,
+        expected="0, and no such route",
+        command=f"sysctl -w {name}=0 && ip -6 route flush dev {link.name} proto ra",
+        step=partial(_ignore_advertisements, view, link),
+    )
+
+
+def _ignore_advertisements(view: View, link: Interface) -> None:
+    sysctls.write(link.name, "accept_ra", 0)
+    for route in view.here.learned_by(link.index):
+        view.network.delete_route(route.destination, link.index, protocol=PROTOCOL_RA)
 
 
 def _route(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding]:

@@ -9,13 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ilax import endpoints, fabric, xdp_slot
+from ilax import endpoints, fabric, namespaces, xdp_slot
 from ilax.bpf import Link, LinkInfo, Program
 from ilax.bpf.handle import Closing
-from ilax.check import namespaces
 from ilax.check.model import Needs
 from ilax.check.snapshot import Snapshot
-from ilax.errors import ConflictError, IlaxError, NotFoundError
+from ilax.errors import IlaxError, NotFoundError
 from ilax.instance import Instance, own_netns
 from ilax.instance_name import DEFAULT_INSTANCE
 from ilax.netlink import Interface, Network
@@ -26,7 +25,7 @@ from ilax.tables import index_key
 if TYPE_CHECKING:
     from ilax.address import Address
     from ilax.endpoints import Endpoint
-    from ilax.fabric import Fabric
+    from ilax.fabric import Fabric, Survey
     from ilax.xdp_slot import Slot
 
 
@@ -91,12 +90,14 @@ class View(Closing):
         return int(self.config["uplink_ifindex"])
 
     @cached_property
+    def prefixes(self) -> Survey:
+        """Prefixes, and rows that make no sense beside them."""
+        return fabric.survey(self.instance)
+
+    @property
     def known(self) -> Fabric | None:
         """Prefixes; None if there are none yet."""
-        try:
-            return fabric.read(self.instance)
-        except ConflictError:
-            return None
+        return self.prefixes.fabric
 
     @property
     def unfinished(self) -> bool:

@@ -7,7 +7,6 @@ libraries at start-up.
 
 from __future__ import annotations
 
-import csv
 import errno
 import importlib
 import logging
@@ -16,7 +15,9 @@ from typing import NoReturn
 
 import click
 
-from ilax.cli.context import Context
+from ilax import __version__
+from ilax.cli import offers
+from ilax.cli.context import JSON_HELP, Context, accept_json
 from ilax.errors import IlaxError, PrivilegeError, SystemCallError, UsageError
 from ilax.instance_name import DEFAULT_INSTANCE
 
@@ -62,7 +63,7 @@ class LazyGroup(click.Group):
             return None
         module, attribute = entry
         command: click.Command = getattr(importlib.import_module(f"ilax.cli.{module}"), attribute)
-        return command
+        return accept_json(command)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -73,9 +74,11 @@ class LazyGroup(click.Group):
     show_default=True,
     show_envvar=True,
     help="Which datapath of this machine.",
+    shell_complete=offers.INSTANCES,
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs to read.")
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 @click.option("--verbose", "-v", is_flag=True, help="Log what is done.")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context, instance: str, as_json: bool, verbose: bool) -> None:
     """Manage the ilax datapath of this host.
@@ -96,7 +99,7 @@ def cli(ctx: click.Context, instance: str, as_json: bool, verbose: bool) -> None
       ilax up --uplink eth0 --sir-prefix 2001:db8:5a5a:1::/64 \\
               --locator 2001:db8:42:7::/64 --block 2001:db8:42::/48
       ilax endpoint add 2001:db8:5a5a:1:2000::5 --netns web1
-      ilax --json counters
+      ilax counters --json
     """
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.WARNING, format="%(name)s: %(message)s"
@@ -110,8 +113,6 @@ def main() -> None:
         cli(prog_name="ilax")
     except IlaxError as error:
         _fail(error)
-    except csv.Error as error:
-        _fail(UsageError(f"cannot read the CSV: {error}; nothing was written"))
     except UnicodeDecodeError as error:
         _fail(UsageError(f"the input is no UTF-8 text ({error.reason}); nothing was written"))
     except PermissionError as error:
@@ -123,7 +124,13 @@ def main() -> None:
         )
     except OSError as error:
         what = f"open {error.filename}" if error.filename else "go on"
+        if not error.filename and error.errno in _NO_ROOM:
+            # Writing tells no name, and nothing else of ours runs out of room without one.
+            what = "write to standard output, or to the file that was named for output"
         _fail(SystemCallError(what, error.errno or errno.EIO))
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _fail(error: IlaxError) -> NoReturn:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ilax.cli import offers
 from ilax.cli.context import Context, pass_context, plain, table
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _LEVELS = ("error", "warning", "info")
     help="The least severity that makes the exit code 10 or 11.",
 )  # fmt: skip
 @click.option(
-    "--ignore", "ignored", multiple=True, metavar="ID",
+    "--ignore", "ignored", multiple=True, metavar="ID", shell_complete=offers.FINDINGS,
     help="Leave out findings of a kind that is known and accepted. May be repeated.",
 )  # fmt: skip
 @click.option(
@@ -61,7 +62,7 @@ def check(
     Example:
       ilax check
       ilax check --fix
-      ilax --json check --fail-on error --ignore hook.foreign-before
+      ilax check --fail-on error --ignore hook.foreign-before --json
       ilax check --fail-on never --report /run/ilax/check-default.json
     """
     from ilax import check as checking
@@ -121,6 +122,14 @@ def _facts(report: Report, findings: list[Finding]) -> dict[str, object]:
     }
 
 
+def _below(text: str) -> str:
+    """Text of several lines, those after the first below it."""
+    return "\n".join(
+        line if not number else f"{'':19}{line.strip()}"
+        for number, line in enumerate(text.splitlines())
+    )
+
+
 def _text(report: Report, findings: list[Finding]) -> str:
     lines = [
         f"mended   {m.id}  {m.object}" if not m.problem
@@ -130,9 +139,9 @@ def _text(report: Report, findings: list[Finding]) -> str:
     for found in findings:
         lines += [
             f"{found.severity:8} {found.id}  {found.object}",
-            f"         seen      {found.seen}",
-            f"         expected  {found.expected}",
-            f"         mend      {found.command}"
+            f"         seen      {_below(found.seen)}",
+            f"         expected  {_below(found.expected)}",
+            f"         mend      {_below(found.command)}"
             + ("" if found.remedy == "nothing" else "  (or --fix)"),
         ]
     counts = {level: sum(f.severity == level for f in findings) for level in _LEVELS}

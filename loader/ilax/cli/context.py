@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ilax.address import Address, Prefix, parse, parse_prefix
-from ilax.errors import IlaxError
+from ilax.errors import IlaxError, UsageError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from ilax.instance import Instance
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,47 @@ def taken_down(instance: Instance) -> IlaxError:
 
 
 pass_context = click.make_pass_decorator(Context)
+
+JSON_HELP = "Print JSON for programs to read."
+
+
+def accept_json(command: click.Command) -> click.Command:
+    """Let a command, and all below it, take `--json` where its own options stand."""
+    if all(parameter.name != "as_json" for parameter in command.params):
+        command.params.append(
+            click.Option(
+                ["--json", "as_json"],
+                is_flag=True,
+                expose_value=False,
+                callback=_turn_json_on,
+                help=JSON_HELP,
+            )
+        )
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            accept_json(inner)
+    return command
+
+
+def _turn_json_on(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and isinstance(ctx.obj, Context):
+        ctx.obj = replace(ctx.obj, as_json=True)
+
+
+@contextlib.contextmanager
+def until_told_to_end() -> Iterator[None]:
+    """What goes on until Ctrl-C or SIGTERM ends it; what follows is done in any case."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def plain(value: Any) -> Any:
@@ -73,17 +120,51 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([line(list(header)), *(line(row) for row in cells)])
 
 
-class AddressType(click.ParamType[Address]):
+def counted(number: int, noun: str) -> str:
+    """Such as `1 mapping` and `2 mappings`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+class Parsed(click.ParamType[T]):
+    """A value that is made of text. What is wrong with it is told with the option's name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Text to a value; what is one already stays as it is."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.parse(value)
+        except UsageError as error:
+            if param is not None:
+                error.args = (f"{_name_of(param)}: {error}",)
+            raise
+
+    def parse(self, text: str) -> T:
+        """Text to a value.
+
+        Raises:
+            UsageError: it makes no sense.
+        """
+        raise NotImplementedError
+
+
+def _name_of(param: click.Parameter) -> str:
+    if isinstance(param, click.Option):
+        return max(param.opts, key=len)
+    return param.human_readable_name
+
+
+class AddressType(Parsed[Address]):
     """An IPv6 address."""
 
     name = "address"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def parse(self, text: str) -> Address:
         """Text to `Address`."""
-        return value if isinstance(value, Address) else parse(value)
+        return parse(text)
 
 
-class PrefixType(click.ParamType[Prefix]):
+class PrefixType(Parsed[Prefix]):
     """An IPv6 prefix, of a fixed length if one is given."""
 
     name = "prefix"
@@ -91,9 +172,27 @@ class PrefixType(click.ParamType[Prefix]):
     def __init__(self, length: int | None = None) -> None:
         self.length = length
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def parse(self, text: str) -> Prefix:
         """Text to `Prefix`."""
-        return value if isinstance(value, Prefix) else parse_prefix(value, length=self.length)
+        return parse_prefix(text, length=self.length)
+
+
+class SecondsType(Parsed[float]):
+    """A time such as `30s`, `500ms` or `1.5`, in seconds."""
+
+    name = "time"
+
+    def __init__(self, least: str = "0") -> None:
+        self._least = least
+
+    def parse(self, text: str) -> float:
+        """Text to seconds."""
+        from ilax.units import parse_seconds
+
+        seconds = parse_seconds(text)
+        if seconds < parse_seconds(self._least):
+            raise UsageError(f"{text} is too short: {self._least} at least")
+        return seconds
 
 
 ADDRESS = AddressType()

@@ -6,12 +6,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from ilax.address import Address
+from ilax.cli import offers
 from ilax.cli.context import ADDRESS, Context, pass_context, plain, table
 
 if TYPE_CHECKING:
     from ilax.cgroups import Cgroup
+
+# What `add` asks about a container's pair of devices, which the host's own address has not.
+_OF_A_CONTAINER = ("device", "delivery", "link", "mtu", "any_source")
 
 
 @click.group()
@@ -27,7 +32,10 @@ def endpoint() -> None:
 
 @endpoint.command("add")
 @click.argument("sir", type=ADDRESS)
-@click.option("--netns", help="Network namespace: a name, a process number or a path.")
+@click.option(
+    "--netns", shell_complete=offers.NAMESPACES,
+    help="Network namespace: a name, a process number or a path.",
+)  # fmt: skip
 @click.option("--host", is_flag=True, help="An address of the host's own processes.")
 @click.option("--device", default="eth0", show_default=True, help="Its interface inside.")
 @click.option(
@@ -46,7 +54,10 @@ def endpoint() -> None:
 )
 @click.option("--mtu", type=click.IntRange(1280, 65535), help="Bytes; default: the uplink's.")
 @click.option("--any-source", is_flag=True, help="Do not check its source addresses.")
-@click.option("--cgroup", help="Its limit counts for what the endpoint receives: path or number.")
+@click.option(
+    "--cgroup", shell_complete=offers.CGROUPS,
+    help="Its limit counts for what the endpoint receives: path or number.",
+)  # fmt: skip
 @pass_context
 def add(
     context: Context,
@@ -76,6 +87,8 @@ def add(
 
     if host == (netns is not None):
         raise click.UsageError("give either --netns or --host")
+    if host:
+        _refuse_options_of_containers()
     with Instance.open(context.instance) as instance:
         whose = _cgroup(cgroup)
         if netns is None:
@@ -97,6 +110,16 @@ def add(
     context.show(added, f"endpoint {added.sir} added, wire address {added.wire}")
 
 
+def _refuse_options_of_containers() -> None:
+    source = click.get_current_context().get_parameter_source
+    given = [name for name in _OF_A_CONTAINER if source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(
+            f"{options}: no meaning for an address of the host (--host); nothing was changed"
+        )
+
+
 def _cgroup(text: str | None) -> Cgroup | None:
     if text is None:
         return None
@@ -106,8 +129,11 @@ def _cgroup(text: str | None) -> Cgroup | None:
 
 
 @endpoint.command("set")
-@click.argument("sir", type=ADDRESS)
-@click.option("--cgroup", required=True, help='Path or number of its cgroup, or "none".')
+@click.argument("sir", type=ADDRESS, shell_complete=offers.ENDPOINTS)
+@click.option(
+    "--cgroup", required=True, shell_complete=offers.CGROUPS,
+    help='Path or number of its cgroup, or "none".',
+)  # fmt: skip
 @pass_context
 def change(context: Context, sir: Address, cgroup: str) -> None:
     """Change an endpoint while its traffic flows.
@@ -128,7 +154,7 @@ def change(context: Context, sir: Address, cgroup: str) -> None:
 
 
 @endpoint.command("del")
-@click.argument("sir", type=ADDRESS)
+@click.argument("sir", type=ADDRESS, shell_complete=offers.ENDPOINTS)
 @pass_context
 def delete(context: Context, sir: Address) -> None:
     """Disconnect a container and remove all that `add` made.
@@ -166,7 +192,7 @@ def list_all(context: Context) -> None:
 
 
 @endpoint.command("show")
-@click.argument("sir", type=ADDRESS)
+@click.argument("sir", type=ADDRESS, shell_complete=offers.ENDPOINTS)
 @pass_context
 def show(context: Context, sir: Address) -> None:
     """Show one endpoint with its traffic.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ilax.cli import offers
 from ilax.cli.context import ADDRESS, Context, pass_context
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _PORT = click.IntRange(1, 65535)
     "where",
     required=True,
     metavar="uplink|host|CONTAINER",
+    shell_complete=offers.PLACES,
     help="Where it comes from. A container is its SIR address, its host-side device or its "
     "network namespace.",
 )
@@ -81,7 +83,7 @@ def explain(
     \b
     Example:
       ilax explain --in uplink --src 2001:db8:5a5a:1:2000::9 \\
-                   --dst 2001:db8:42:7:3000::1de7 --proto tcp --dport 443
+                   --dst 2001:db8:42:7:3000::4a17 --proto tcp --dport 443
       ilax explain --in web1 --dst 2001:db8:5a5a:1:2000::9
       ilax explain --in uplink --pcap drops.pcap --packet 3
       ilax explain --in web1 --dst 2001:db8:5a5a:1:2000::9 --expect forwarded

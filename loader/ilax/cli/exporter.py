@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ilax.cli.context import Context, pass_context
+from ilax.cli.context import Context, SecondsType, pass_context
 
 if TYPE_CHECKING:
     from ilax.exporter.collector import Collector
@@ -34,8 +34,8 @@ _CHOICE = "all|top:N|none"
     help="Limits with series of their own; top: with the most packets.",
 )  # fmt: skip
 @click.option(
-    "--count-mappings", "period", type=click.FloatRange(0), default=300.0, show_default=True,
-    metavar="SECONDS", help="How old their number may be; counting a million takes a moment.",
+    "--count-mappings", "period", type=SecondsType(), default="300s", show_default=True,
+    metavar="TIME", help="How old their number may be; counting a million takes a moment.",
 )  # fmt: skip
 @click.option(
     "--check-report", type=click.Path(path_type=Path, readable=False), metavar="FILE",

@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from ilax.address import Address, Prefix
+from ilax.cli import offers
 from ilax.cli.context import ADDRESS, PREFIX, PREFIX_64, Context, pass_context
 
 
 @click.command()
-@click.option("--uplink", required=True, metavar="DEV", help="Interface towards the fabric.")
+@click.option(
+    "--uplink", required=True, metavar="DEV", shell_complete=offers.DEVICES,
+    help="Interface towards the fabric.",
+)  # fmt: skip
 @click.option(
     "--sir-prefix", "sir_prefixes", required=True, multiple=True, type=PREFIX_64,
     help="Prefix of all tasks' addresses, /64. May be repeated; the first is the locators' domain.",
@@ -131,5 +137,10 @@ def down(context: Context, force: bool) -> None:
     """
     from ilax import lifecycle
 
-    lifecycle.down(context.instance, force=force)
-    context.show({"instance": context.instance}, f"instance {context.instance} is down")
+    left = lifecycle.down(context.instance, force=force)
+    lines = [f"instance {context.instance} is down", *(f"left: {what}" for what in left)]
+    if left:
+        lines[0] += "; its maps were not complete, so this may be of it and was left"
+    context.show({"instance": context.instance, "left": left}, "\n".join(lines))
+    if left:
+        sys.exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from ilax import units
-from ilax.cli.context import Context, pass_context, plain, table
+from ilax.cli import offers
+from ilax.cli.context import Context, Parsed, SecondsType, counted, pass_context, plain, table
 from ilax.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,19 +23,17 @@ if TYPE_CHECKING:
     from ilax.limits import Outcome
 
 
-class _Value(click.ParamType[Any]):
+class _Value(Parsed[Any]):
     """A value with a unit; "none" too, if it can be taken back."""
 
     def __init__(self, name: str, parse: Callable[[str], Any], *, none: bool = False) -> None:
         self.name = name
-        self._parse = parse
+        self._number = parse
         self._none = none
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def parse(self, text: str) -> Any:
         """Text to a number in the base unit."""
-        if self._none and value == "none":
-            return value
-        return self._parse(value)
+        return text if self._none and text == "none" else self._number(text)
 
 
 def _tag(text: str) -> int:
@@ -64,7 +64,7 @@ def limit() -> None:
 
 
 @limit.command("set")
-@click.argument("cgroup")
+@click.argument("cgroup", shell_complete=offers.CGROUPS)
 @click.option("--rate", type=RATE, help='Such as 200mbit, or 25mbps (bytes); "none".')
 @click.option("--pps", type=PACKETS, help='Packets per second, such as 50k; "none".')
 @click.option(
@@ -83,7 +83,10 @@ def limit() -> None:
     "--small-extra", type=TIME,
     help="Added to --drop-at for frames up to 128 bytes. Default: half of it.",
 )  # fmt: skip
-@click.option("--parent", help='"auto" (nearest limited cgroup above), "none", or a cgroup.')
+@click.option(
+    "--parent", shell_complete=offers.LIMITED,
+    help='"auto" (nearest limited cgroup above), "none", or a cgroup.',
+)  # fmt: skip
 @click.option(
     "--action", help="drop (default), mark (ECN, then drop), tag (never drops), count (dry run)."
 )
@@ -153,7 +156,7 @@ def set_(
 
 
 @limit.command("del")
-@click.argument("cgroup")
+@click.argument("cgroup", shell_complete=offers.LIMITED)
 @pass_context
 def delete(context: Context, cgroup: str) -> None:
     """Remove the limit of a cgroup; its children go to its own parent.
@@ -195,21 +198,30 @@ def list_all(context: Context) -> None:
             one.cgroup if one.alive else f"{one.cgroup} (gone)",
             units.format_rate(one.rate) if one.rate else "-",
             _packets(one),
-            one.action,
+            "-" if one.rate is None and one.packets is None else one.action,
             one.parents[0] if one.parents else "-",
-            len(one.endpoints) or ("cgroup" if one.attached else "-"),
+            _charged_at(one),
             one.counted.passed_packets,
             one.counted.marked_packets + one.counted.tagged_packets,
             one.counted.dropped_packets,
         )
         for one in found
     ]
-    header = ("cgroup", "rate", "pps", "action", "parent", "at", "passed", "marked", "dropped")
+    header = (
+        *("cgroup", "rate", "pps", "action", "parent", "charged at"),
+        *("passed", "marked", "dropped"),
+    )
     context.show(found, table(header, rows))
 
 
+def _charged_at(one: Limit) -> str:
+    if one.endpoints:
+        return counted(len(one.endpoints), "endpoint")
+    return "cgroup" if one.attached else "-"
+
+
 @limit.command("show")
-@click.argument("cgroup")
+@click.argument("cgroup", shell_complete=offers.LIMITED)
 @pass_context
 def show(context: Context, cgroup: str) -> None:
     """Show one limit: rules, parents, where it is charged, counters and backlog.
@@ -226,7 +238,7 @@ def show(context: Context, cgroup: str) -> None:
     at = [str(sir) for sir in found.endpoints]
     if found.attached:
         at.append("the cgroup itself")
-    counted = found.counted
+    counts = found.counted
     facts = [
         ("cgroup", found.cgroup if found.alive else f"{found.cgroup} (gone)"),
         ("number", found.id),
@@ -235,10 +247,10 @@ def show(context: Context, cgroup: str) -> None:
         ("charged at", ", ".join(at) or "nowhere"),
         ("backlog", units.format_time(found.backlog_ns)),
         ("last charge", _ago(found.idle_ns)),
-        ("passed", f"{counted.passed_packets} packets, {counted.passed_bytes} bytes"),
-        ("marked", f"{counted.marked_packets} packets, {counted.marked_bytes} bytes"),
-        ("tagged", f"{counted.tagged_packets} packets, {counted.tagged_bytes} bytes"),
-        ("dropped", f"{counted.dropped_packets} packets, {counted.dropped_bytes} bytes"),
+        ("passed", f"{counts.passed_packets} packets, {counts.passed_bytes} bytes"),
+        ("marked", f"{counts.marked_packets} packets, {counts.marked_bytes} bytes"),
+        ("tagged", f"{counts.tagged_packets} packets, {counts.tagged_bytes} bytes"),
+        ("dropped", f"{counts.dropped_packets} packets, {counts.dropped_bytes} bytes"),
     ]
     context.show(found, "\n".join(f"{name:12} {value}" for name, value in facts))
 
@@ -274,13 +286,14 @@ def _rules(one: Limit) -> str:
 
 
 @limit.command("watch")
-@click.argument("cgroups", nargs=-1, metavar="[CGROUP]...")
+@click.argument("cgroups", nargs=-1, metavar="[CGROUP]...", shell_complete=offers.LIMITED)
 @click.option(
-    "--interval", type=TIME, default="1s", show_default=True, help="Time between two readings."
-)
+    "--interval", type=SecondsType("10ms"), default="1s", show_default=True, metavar="TIME",
+    help="Time between two readings.",
+)  # fmt: skip
 @click.option("--count", type=click.IntRange(1), help="End after so many; default: go on.")
 @pass_context
-def watch(context: Context, cgroups: tuple[str, ...], interval: int, count: int | None) -> None:
+def watch(context: Context, cgroups: tuple[str, ...], interval: float, count: int | None) -> None:
     """Show what passes, is marked (or tagged) and dropped each second, live.
 
     On a terminal the table is drawn anew in place; elsewhere one table follows
@@ -289,15 +302,10 @@ def watch(context: Context, cgroups: tuple[str, ...], interval: int, count: int 
     \b
     Example:
       ilax limit watch
-      ilax --json limit watch system.slice/web1 --interval 100ms --count 10
+      ilax limit watch system.slice/web1 --interval 100ms --count 10 --json
     """
     from ilax import limit_readings, limits
     from ilax.instance import Instance
-
-    if interval < _INTERVAL_MIN:
-        raise UsageError(
-            f"an interval of {units.format_time(interval)} is too short: 10ms at least"
-        )
 
     def read() -> limit_readings.Sample:
         # Opened each time, so that an instance that is taken down is seen to be.
@@ -309,15 +317,15 @@ def watch(context: Context, cgroups: tuple[str, ...], interval: int, count: int 
     in_place = sys.stdout.isatty() and not context.as_json
     with contextlib.suppress(KeyboardInterrupt):
         while count is None or shown < count:
-            due = before.at_ns + interval
-            time.sleep(max(0, due - time.monotonic_ns()) / 1e9)
+            time.sleep(max(0.0, interval - (time.monotonic_ns() - before.at_ns) / 1e9))
             after = read()
             found = limit_readings.rates(before, after)
             if context.as_json:
                 line = {"time_ns": after.at_ns, "limits": plain(found)}
                 click.echo(json.dumps(line))
             else:
-                click.echo(f"{_REDRAW if in_place else ''}{_rates_table(found)}")
+                width = shutil.get_terminal_size().columns if in_place else None
+                click.echo(f"{_REDRAW if in_place else ''}{_rates_table(found, width)}")
                 if not in_place:
                     click.echo()
             sys.stdout.flush()
@@ -326,26 +334,46 @@ def watch(context: Context, cgroups: tuple[str, ...], interval: int, count: int 
 
 # Cursor to the top left, and all below it erased.
 _REDRAW = "\x1b[H\x1b[J"
-_INTERVAL_MIN = 10_000_000
 
 
-def _rates_table(found: list[Rates]) -> str:
-    header = ("pass bit/s", "pass pps", "mark bit/s", "mark pps", "drop bit/s", "drop pps")
-    rows = [
-        (
-            one.cgroup,
-            *(
-                f"{units.about(value):>10}"
-                for value in (
-                    one.passed_bps, one.passed_pps, one.marked_bps, one.marked_pps,
-                    one.dropped_bps, one.dropped_pps,
-                )
-            ),
-            f"{units.about(one.backlog_ns / 1000)} us",
+def _rates_table(found: list[Rates], width: int | None) -> str:
+    """Rates of each limit.
+
+    Args:
+        width: columns of the terminal; what is too much for it is cut off the
+            beginnings of the names, as their ends differ. None: nothing is cut.
+    """
+    header = [
+        f"{name:>{columns}}"
+        for what in ("pass", "mark", "drop")
+        for name, columns in ((f"{what} bit/s", _BITS), ("pps", _PPS))
+    ]
+    rows = []
+    for one in found:
+        pairs = (
+            (one.passed_bps, one.passed_pps),
+            (one.marked_bps, one.marked_pps),
+            (one.dropped_bps, one.dropped_pps),
         )
-        for one in found
-    ]  # fmt: skip
-    return table(("cgroup", *(f"{name:>10}" for name in header), "backlog"), rows)
+        numbers = [
+            text
+            for bits, packets in pairs
+            for text in (f"{units.about(bits):>{_BITS}}", f"{units.about(packets):>{_PPS}}")
+        ]
+        rows.append([one.cgroup, *numbers, f"{units.about(one.backlog_ns / 1000)} us"])
+    text = table(("cgroup", *header, "backlog"), rows)
+    over = 0 if width is None else max(map(len, text.splitlines())) - width
+    if over <= 0:
+        return text
+    longest = max(8, max(len(row[0]) for row in rows) - over)
+    for row in rows:
+        if len(row[0]) > longest:
+            row[0] = f"…{row[0][1 - longest :]}"
+    return table(("cgroup", *header, "backlog"), rows)
+
+
+# Columns of a rate in `watch`.
+_BITS, _PPS = 10, 5
 
 
 @limit.command("gc")

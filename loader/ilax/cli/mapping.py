@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import itertools
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
 import click
 
+from ilax import files
 from ilax.address import Address, Prefix
 from ilax.cli.context import ADDRESS, PREFIX_64, Context, pass_context
 from ilax.errors import NotFoundError, UsageError
@@ -43,12 +48,15 @@ def add(context: Context, sir: Address, wire: Address | None, locator: Prefix | 
     Example:
       ilax mapping add 2001:db8:5a5a:1:2000::9 --locator 2001:db8:42:8::/64
     """
-    from ilax import mappings
+    from ilax import fabric, mappings
     from ilax.instance import Instance
 
     with Instance.open(context.instance) as instance:
         added = mappings.add(instance, sir, wire=wire, locator=locator)
+        doubt = fabric.read(instance).doubt(Prefix(added.wire.prefix))
     context.show(added, f"mapping {added.sir} -> {added.wire} ({added.action})")
+    if doubt:
+        click.echo(f"note: {doubt}", err=True)
 
 
 @mapping.command("del")
@@ -82,20 +90,21 @@ def list_all(context: Context, limit: int | None) -> None:
     Example:
       ilax mapping list --limit 20
     """
-    from ilax import mapping_files
+    from ilax import mapping_files, mappings
     from ilax.instance import Instance
 
-    text = io.StringIO()
     with Instance.open(context.instance) as instance:
-        mapping_files.dump(instance, text, "jsonl" if context.as_json else "csv")
-    lines = text.getvalue().splitlines()
+        all_sir, all_rows = mappings.read_all(instance)
+    chosen = all_sir[:limit], all_rows[:limit]
     if context.as_json:
-        click.echo("\n".join(lines[:limit]) if lines else "", nl=bool(lines))
-        return
-    shown = lines[: limit + 1 if limit else None]
-    rows = [line.split(",") for line in shown]
-    for sir, wire, action, generation in rows:
-        click.echo(f"{sir:40} {wire:40} {action:8} {generation:>10}")
+        mapping_files.write_rows(sys.stdout, "jsonl", *chosen)
+    else:
+        for sir, wire, action, generation in itertools.chain(
+            [mapping_files.EXPORT_COLUMNS], mapping_files.columns(*chosen)
+        ):
+            sys.stdout.write(f"{sir:40} {wire:40} {action:8} {generation:>10}\n")
+    # Here and not at the end of the process, where a full disk would be no error.
+    sys.stdout.flush()
 
 
 @mapping.command("import")
@@ -118,11 +127,11 @@ def import_file(context: Context, file: str, file_format: str | None) -> None:
     from ilax.instance import Instance
 
     chosen = file_format or mapping_files.format_of(file)
-    with Instance.open(context.instance) as instance, _reading(file) as stream:
-        # Reading and writing count each row once.
-        expected = 2 * _count_lines(file)
-        with _bar(expected, "importing") as advance:
-            rows = mapping_files.load(instance, stream, chosen, advance)
+    with (
+        Instance.open(context.instance) as instance,
+        _bar(_count_lines(file), "importing") as advance,
+    ):
+        rows = mapping_files.load(instance, _lines(file), chosen, advance)
     context.show({"rows": rows}, f"{rows} mappings written")
 
 
@@ -146,6 +155,7 @@ def export_file(context: Context, file: str, file_format: str | None) -> None:
     with Instance.open(context.instance) as instance:
         if file == "-":
             mapping_files.dump(instance, sys.stdout, chosen)
+            sys.stdout.flush()
             return
         try:
             with writing(Path(file)) as stream:
@@ -155,49 +165,69 @@ def export_file(context: Context, file: str, file_format: str | None) -> None:
     context.show({"rows": rows}, f"{rows} mappings exported to {file}")
 
 
-@contextmanager
-def _reading(file: str) -> Iterator[TextIO]:
-    if file == "-":
-        # Whatever the locale says: the format is UTF-8.
-        stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
-        try:
-            yield stream
-        finally:
-            stream.detach()
-        return
+def _lines(file: str) -> Iterator[str]:
+    """The lines of a file. Only reading them is its matter, not what becomes of them.
+
+    Raises:
+        UsageError: names the file.
+    """
     try:
-        with Path(file).open(encoding="utf-8-sig", newline="") as stream:
-            yield stream
+        with _text(file) as stream:
+            yield from stream
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}; nothing was written") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{file} is no UTF-8 text; nothing was written") from error
+        name = "standard input" if file == "-" else file
+        raise UsageError(f"{name} is no UTF-8 text; nothing was written") from error
+
+
+@contextmanager
+def _text(file: str) -> Iterator[TextIO]:
+    # Whatever the locale says: the format is UTF-8.
+    if file != "-":
+        with Path(file).open(encoding="utf-8-sig", newline="") as stream:
+            yield stream
+        return
+    stream = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", newline="")
+    try:
+        yield stream
+    finally:
+        stream.detach()
 
 
 @contextmanager
 def writing(file: Path) -> Iterator[TextIO]:
     """A file that appears when it is complete: a full disk must not cost the old one."""
-    target = file.resolve()
-    if target.exists() and not target.is_file():
+    if file.exists() and not file.is_file():
         # A device or a pipe cannot be replaced, only written to.
-        with file.open("w") as stream:
+        with file.open("w", encoding="utf-8") as stream:
             yield stream
         return
-    part = target.with_name(f"{target.name}.part")
-    try:
-        with part.open("w") as stream:
-            yield stream
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with files.replacing(_behind_link(file)) as stream:
+        yield stream
+
+
+def _behind_link(file: Path) -> Path:
+    """The file that is meant, if a link leads to it; not if anybody may have put the link there.
+
+    As the kernel judges where `fs.protected_symlinks` is set, but this opens nothing.
+    """
+    if not file.is_symlink():
+        return file
+    owner, folder = file.lstat().st_uid, file.parent.stat()
+    shared = stat.S_ISVTX | stat.S_IWOTH
+    if folder.st_mode & shared == shared and owner not in (os.geteuid(), folder.st_uid):
+        raise PermissionError(errno.EACCES, f"it is a link of user {owner}, in a folder of all")
+    return file.resolve()
 
 
 def _count_lines(file: str) -> int:
     if file == "-" or not Path(file).is_file():
         return 0
-    with Path(file).open("rb") as stream:
+    # Whoever reads the rows says why that cannot be done.
+    with suppress(OSError), Path(file).open("rb") as stream:
         return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+    return 0
 
 
 @contextmanager

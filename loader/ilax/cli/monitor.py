@@ -13,11 +13,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ilax.address import Address, parse
-from ilax.cli.context import ADDRESS, Context, pass_context, plain, table, taken_down
+from ilax.cli import offers
+from ilax.cli.context import (
+    ADDRESS,
+    Context,
+    Parsed,
+    SecondsType,
+    pass_context,
+    plain,
+    table,
+    taken_down,
+    until_told_to_end,
+)
 from ilax.errors import AddressError, UsageError
 
 if TYPE_CHECKING:
     from ilax.frames import Translator
+    from ilax.instance import Instance
     from ilax.marks import Marked
     from ilax.monitor import Drop, Net, Watch
 
@@ -26,49 +38,58 @@ _POLL_MS = 200
 _MARKS_S = 1.0
 
 
-class _NetType(click.ParamType[Any]):
+class _NetType(Parsed["Net"]):
     """An address, or the first bits of one."""
 
     name = "address[/bits]"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def parse(self, text: str) -> Net:
         """Text to `Net`."""
         from ilax.monitor import Net
 
-        base, slash, bits = value.partition("/")
+        base, slash, bits = text.partition("/")
         if not slash:
             return Net(parse(base))
         if not (bits.isascii() and bits.isdigit() and int(bits) <= 128):
-            raise AddressError(f"{value!r}: the prefix length is not in 0..128")
+            raise AddressError(f"{text!r}: the prefix length is not in 0..128")
         return Net(parse(base), int(bits))
 
 
-class _ProtocolType(click.ParamType[Any]):
+class _ProtocolType(Parsed[int]):
     """A protocol by name or number."""
 
     name = "protocol"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def parse(self, text: str) -> int:
         """Text to a number."""
-        if value.lower() in _PROTOCOLS:
-            return _PROTOCOLS[value.lower()]
-        if value.isascii() and value.isdigit() and int(value) < 256:
-            return int(value)
-        raise UsageError(f"{value!r} is no protocol: {', '.join(_PROTOCOLS)}, or a number to 255")
+        if text.lower() in _PROTOCOLS:
+            return _PROTOCOLS[text.lower()]
+        if text.isascii() and text.isdigit() and int(text) < 256:
+            return int(text)
+        raise UsageError(f"{text!r} is no protocol: {', '.join(_PROTOCOLS)}, or a number to 255")
 
 
 _NET, _PROTOCOL = _NetType(), _ProtocolType()
 
 
 @click.command()
-@click.option("--reason", "reasons", multiple=True, help="Such as drop_no_mapping; repeat it.")
-@click.option("--hook", "hooks", multiple=True, help="Such as container; repeat it.")
-@click.option("--endpoint", type=ADDRESS, help="Of this endpoint: its SIR address.")
+@click.option(
+    "--reason", "reasons", multiple=True, shell_complete=offers.REASONS,
+    help="Such as drop_no_mapping; repeat it.",
+)  # fmt: skip
+@click.option(
+    "--hook", "hooks", multiple=True, shell_complete=offers.HOOKS,
+    help="Such as container; repeat it.",
+)  # fmt: skip
+@click.option(
+    "--endpoint", type=ADDRESS, shell_complete=offers.ENDPOINTS,
+    help="Of this endpoint, or to or from it: its SIR address.",
+)  # fmt: skip
 @click.option("--src", type=_NET, help="From this address or prefix, wire or SIR.")
 @click.option("--dst", type=_NET, help="To this address or prefix, wire or SIR.")
 @click.option("--proto", "protocol", type=_PROTOCOL, help="tcp, udp, icmpv6 or a number.")
 @click.option("--count", type=click.IntRange(1), help="Stop after so many samples.")
-@click.option("--duration", type=click.FloatRange(0, min_open=True), help="Stop after so many s.")
+@click.option("--duration", type=SecondsType("1ms"), metavar="TIME", help="Stop after that.")
 @click.option("--older", is_flag=True, help="Also samples that wait from before the start.")
 @click.option("--details", is_flag=True, help="Several lines for each packet.")
 @click.option("--marks/--no-marks", default=None, help="Default: unless packets are filtered.")
@@ -120,12 +141,25 @@ def monitor(
         watch = stack.enter_context(watching(instance, wanted, older=older))
         save = _saver(stack, file, watch.translator if sir else None)
         printer = _Printer(context.as_json, details, watch.translator)
-        with contextlib.suppress(KeyboardInterrupt):
+        if endpoint is not None:
+            _tell_of_strangers(instance, endpoint)
+        with until_told_to_end():
             printer.start(watch)
             _follow(watch, printer, save, count, duration, follow_marks, marks is not False)
         printer.summary(watch)
         if not instance.is_pinned():
             raise taken_down(instance)
+
+
+def _tell_of_strangers(instance: Instance, endpoint: Address) -> None:
+    """An endpoint of another host may be meant, or of later; a slip would show nothing."""
+    from ilax import endpoints
+
+    if not endpoints.exists(instance, endpoint):
+        click.echo(
+            f"note: this host has no endpoint {endpoint}; drops to and from it are shown",
+            err=True,
+        )
 
 
 def _check_names(reasons: tuple[str, ...], hooks: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ilax.cli.context import Context, pass_context, table
+from ilax.cli.context import Context, counted, pass_context, table
 
 if TYPE_CHECKING:
     from ilax.status import LinkStatus, Status
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 def status(context: Context) -> None:
     """Show programs, links, prefixes and sizes of an instance.
 
+    Links of many containers or cgroups are one line for each program; --json has all.
     Exit code 3 if it is not up.
 
     \b
     Example:
-      ilax --json status
+      ilax status --json
     """
     from ilax import status as reader
     from ilax.instance import Instance
@@ -36,16 +37,16 @@ def status(context: Context) -> None:
         ("SIR prefixes", ", ".join(found.sir_prefixes)),
         ("locators", ", ".join(found.locators)),
         ("blocks", ", ".join(found.blocks) or "none"),
+        *(("no sense", bad) for bad in found.bad_prefixes),
         ("mode", f"{'C-bit' if found.cbit else 'auto'}, {'typed' if found.typed else 'untyped'}"),
         ("XDP", _xdp(found)),
         ("tc", found.tc),
         ("endpoints", f"{found.endpoints} of {found.capacities['ilax_endpoints']}"),
         ("limits", f"{found.limits} of {found.capacities['ilax_limits'] - 1}"),
-        ("mappings", f"room for {found.capacities['ilax_mappings']}"),
+        ("mappings", f"{found.mappings} of {found.capacities['ilax_mappings']}"),
     ]
     lines = [f"{name:13} {value}" for name, value in facts]
-    rows = [(link.link, link.program, link.tag, _target(link)) for link in found.links]
-    lines += ["", table(("link", "program", "tag", "at"), rows)]
+    lines += ["", table(("link", "program", "tag", "at"), _links(found.links))]
     context.show(found, "\n".join(lines))
 
 
@@ -53,6 +54,29 @@ def _xdp(found: Status) -> str:
     if found.xdp_slots:
         return f"called from {', '.join(found.xdp_slots)}"
     return "attached" if found.xdp else "not attached: tc does the whole job"
+
+
+# Links of containers and cgroups begin so; the uplink has one of each kind.
+_MANY = ("port_", "cgroup_")
+
+
+def _links(links: list[LinkStatus]) -> list[tuple[str, str, str, str]]:
+    """A line for each link, or for all of a kind that run the same program."""
+    same: dict[tuple[str, str, str], list[LinkStatus]] = {}
+    for link in links:
+        kind = next((kind for kind in _MANY if link.link.startswith(kind)), "")
+        same.setdefault((f"{kind}*" if kind else link.link, link.program, link.tag), []).append(
+            link
+        )
+    lines = []
+    for (name, program, tag), found in same.items():
+        if len(found) == 1:
+            lines.append((found[0].link, program, tag, _target(found[0])))
+            continue
+        gone = sum(not (link.ifindex or link.cgroup) for link in found)
+        where = counted(len(found), "cgroup" if name == "cgroup_*" else "interface")
+        lines.append((name, program, tag, f"{where}, {gone} gone" if gone else where))
+    return lines
 
 
 def _target(link: LinkStatus) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from ilax import units
-from ilax.cli.context import Context, pass_context, plain, table, taken_down
+from ilax.cli.context import Context, SecondsType, counted, pass_context, plain, table, taken_down
 
 if TYPE_CHECKING:
     from ilax.instance import Instance
@@ -25,8 +25,9 @@ _SPARK = 16
 
 @click.command()
 @click.option(
-    "--interval", type=click.FloatRange(0.1), default=1.0, show_default=True, help="Seconds."
-)
+    "--interval", type=SecondsType("100ms"), default="1s", show_default=True, metavar="TIME",
+    help="Time between two looks.",
+)  # fmt: skip
 @click.option(
     "--sort",
     "order",
@@ -54,7 +55,7 @@ def top(
     \b
     Example:
       ilax top --sort drops
-      ilax --json top --once --rows 0
+      ilax top --once --rows 0 --json
     """
     from ilax.instance import Instance
 
@@ -103,9 +104,12 @@ def _print(
 
 def as_text(view: View) -> str:
     """All tables of a view as plain text."""
+    verb = "s" if view.endpoint_count == 1 else ""
     parts = [
-        f"{view.instance}: {view.endpoint_count} endpoints receive {units.about(view.rx_bps)}bit/s "
-        f"({units.about(view.rx_pps)} packets/s), send {units.about(view.tx_bps)}bit/s "
+        f"{view.instance}: {counted(view.endpoint_count, 'endpoint')} "
+        f"receive{verb} {units.about(view.rx_bps)}bit/s "
+        f"({units.about(view.rx_pps)} packets/s), "
+        f"send{verb} {units.about(view.tx_bps)}bit/s "
         f"({units.about(view.tx_pps)} packets/s), {units.about(view.drops_pps)} drops/s"
     ]
     if view.endpoints:

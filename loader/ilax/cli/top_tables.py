@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ _VERDICTS = {"pass": "yellow", "send": "green", "drop": "red"}
 # three tables, a blank one and the keys at the bottom.
 _LINES_AROUND = 2 + 3 * 2 + 2
 _BAR = 10
+# Columns: between two cells, of a number, and at least of a name and a curve.
+_GAP, _NUMBER_MIN, _NAME_MIN, _CURVE_MIN = 1, 7, 16, 6
 
 
 def screen(view: View, console: Console, *, halted: bool = False) -> RenderableType:
@@ -33,7 +35,7 @@ def screen(view: View, console: Console, *, halted: bool = False) -> RenderableT
     Reasons and limits get a third of the rows each at most, endpoints the rest.
     """
     levels = BLOCKS if console.encoding.lower().startswith("utf") else ASCII
-    curves = _Curves(max(6, min(30, console.width // 6)), levels)
+    space = _Space(console.width, levels)
     room = max(3, console.height - _LINES_AROUND)
     reasons = view.reasons[: max(1, room // 3)]
     limits = view.limits[: max(1, room // 3)]
@@ -42,28 +44,41 @@ def screen(view: View, console: Console, *, halted: bool = False) -> RenderableT
         _title(view, console.width, halted=halted),
         _totals(view, levels),
         Text(),
-        _endpoints(view, endpoints, curves),
+        _endpoints(view, endpoints, space),
     ]
     lines = 4 + len(endpoints)
     if limits:
-        parts += [Text(), _limits(view, limits, curves)]
+        parts += [Text(), _limits(view, limits, space)]
         lines += 2 + len(limits)
     if reasons:
-        parts += [Text(), _reasons(reasons, curves)]
+        parts += [Text(), _reasons(reasons, space)]
         lines += 2 + len(reasons)
     parts += [Text() for _ in range(console.height - lines - 1)]
     return Group(*parts, _keys(view.order))
 
 
 @dataclass(frozen=True, slots=True)
-class _Curves:
-    """Sparklines of this screen: all as wide, so that they stand below each other."""
+class _Space:
+    """Where the tables go: columns of the terminal, and characters of the curves."""
 
     width: int
     levels: str
 
-    def __call__(self, values: Sequence[float], style: str) -> Text:
-        return Text(sparkline(values, self.width, self.levels), style, no_wrap=True)
+    @property
+    def curve(self) -> int:
+        """The widest that a curve is."""
+        return max(_CURVE_MIN, min(30, self.width // 6))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of a table: a name, words, numbers, and the history for the curve."""
+
+    name: Text
+    words: Sequence[Text]
+    numbers: Sequence[Text]
+    history: Sequence[float]
+    style: str
 
 
 def _title(view: View, width: int, *, halted: bool) -> Text:
@@ -89,75 +104,137 @@ def _totals(view: View, levels: str) -> Text:
 
 
 def _table(
-    first: str, left: Sequence[str], right: Sequence[str], by: Sequence[str], curves: _Curves
+    name: str,
+    words: Sequence[str],
+    numbers: Sequence[str],
+    by: Sequence[str],
+    rows: Sequence[_Row],
+    space: _Space,
 ) -> Table:
-    """A table with a first column that gets what room there is, and a curve at the end."""
-    made = Table(box=None, expand=True, padding=(0, 1), header_style="bold", pad_edge=True)
-    made.add_column(first, no_wrap=True, overflow="ellipsis", ratio=1)
-    for name in left:
-        made.add_column(name, no_wrap=True, overflow="ellipsis", header_style=f"bold {_QUIET}")
-    for name in right:
-        style = "bold cyan" if name in by else f"bold {_QUIET}"
-        made.add_column(name, no_wrap=True, justify="right", header_style=style, min_width=7)
-    made.add_column("", no_wrap=True, width=curves.width)
+    """A table as wide as the terminal. Where that is narrow, the curve goes first.
+
+    Then names lose their beginning, as their ends differ, and then words go, the last
+    ones first; numbers stay.
+    """
+    names = _widest(len(name), (row.name for row in rows))
+    widths = [_widest(len(word), (row.words[i] for row in rows)) for i, word in enumerate(words)]
+    room = (
+        space.width
+        - _GAP
+        - sum(
+            _widest(max(_NUMBER_MIN, len(number)), (row.numbers[i] for row in rows)) + _GAP
+            for i, number in enumerate(numbers)
+        )
+    )
+    while widths and room - sum(widths) - _GAP * len(widths) < min(names, _NAME_MIN):
+        widths.pop()
+    room -= sum(widths) + _GAP * len(widths)
+    curve = min(space.curve, room - names - _GAP)
+    if curve < _CURVE_MIN:
+        curve = 0
+
+    made = Table(box=None, expand=True, padding=(0, 0, 0, _GAP), header_style="bold")
+    made.add_column(name, no_wrap=True, ratio=1)
+    for word in words[: len(widths)]:
+        made.add_column(word, no_wrap=True, header_style=f"bold {_QUIET}")
+    for number in numbers:
+        style = "bold cyan" if number in by else f"bold {_QUIET}"
+        made.add_column(
+            number, no_wrap=True, justify="right", header_style=style, min_width=_NUMBER_MIN
+        )
+    if curve:
+        made.add_column("", no_wrap=True, width=curve)
+    for row in rows:
+        line = [_ending(row.name, room), *row.words[: len(widths)], *row.numbers]
+        if curve:
+            line.append(Text(sparkline(row.history, curve, space.levels), row.style))
+        made.add_row(*line)
     return made
 
 
-def _endpoints(view: View, rows: Sequence[EndpointRates], curves: _Curves) -> Table:
+def _widest(least: int, cells: Iterable[Text]) -> int:
+    return max([least, *(cell.cell_len for cell in cells)])
+
+
+def _ending(text: Text, width: int) -> Text:
+    """The text, or as much of its end as there is room for."""
+    if text.cell_len <= width:
+        return text
+    return Text(f"…{text.plain[len(text) - max(1, width - 1) :]}", text.style)
+
+
+def _endpoints(view: View, rows: Sequence[EndpointRates], space: _Space) -> Table:
     ordered = {"rate": ("rx bit/s", "tx bit/s"), "packets": ("rx/s", "tx/s"), "drops": ("drops/s",)}
-    made = _table(
+    return _table(
         "ENDPOINT",
         ("device",),
         ("rx bit/s", "rx/s", "tx bit/s", "tx/s", "drops/s"),
         ordered[view.order],
-        curves,
+        [
+            _Row(
+                Text(str(row.sir), "" if row.rx_pps or row.tx_pps or row.drops_pps else _QUIET),
+                (Text(row.device, _QUIET),),
+                (
+                    *(_number(value) for value in (row.rx_bps, row.rx_pps, row.tx_bps, row.tx_pps)),
+                    _number(row.drops_pps, _LOUD),
+                ),
+                row.history,
+                _curve_style(view),
+            )
+            for row in rows
+        ],
+        space,
     )
-    for row in rows:
-        idle = not (row.rx_pps or row.tx_pps or row.drops_pps)
-        made.add_row(
-            Text(str(row.sir), _QUIET if idle else ""),
-            Text(row.device, _QUIET),
-            *(_number(value) for value in (row.rx_bps, row.rx_pps, row.tx_bps, row.tx_pps)),
-            _number(row.drops_pps, _LOUD),
-            curves(row.history, "red" if view.order == "drops" else "cyan"),
-        )
-    return made
 
 
-def _limits(view: View, rows: Sequence[LimitRates], curves: _Curves) -> Table:
+def _limits(view: View, rows: Sequence[LimitRates], space: _Space) -> Table:
     ordered = {"rate": ("passed bit/s",), "packets": ("passed/s",), "drops": ("dropped/s",)}
-    made = _table(
+    return _table(
         "LIMIT",
         ("allows", "used"),
         ("passed bit/s", "passed/s", "marked/s", "dropped/s", "backlog"),
         ordered[view.order],
-        curves,
+        [
+            _Row(
+                Text(row.cgroup, "" if row.passed_pps or row.dropped_pps else _QUIET),
+                (Text(allows(row.rate, row.packets), _QUIET), _bar(row, space.levels)),
+                (
+                    *(_number(value) for value in (row.passed_bps, row.passed_pps)),
+                    _number(row.marked_pps, "bold yellow"),
+                    _number(row.dropped_pps, _LOUD),
+                    _number(row.backlog_ns / 1e9, unit="s"),
+                ),
+                row.history,
+                _curve_style(view),
+            )
+            for row in rows
+        ],
+        space,
     )
-    for row in rows:
-        made.add_row(
-            Text(row.cgroup, "" if row.passed_pps or row.dropped_pps else _QUIET),
-            Text(allows(row.rate, row.packets), _QUIET),
-            _bar(row, curves.levels),
-            *(_number(value) for value in (row.passed_bps, row.passed_pps)),
-            _number(row.marked_pps, "bold yellow"),
-            _number(row.dropped_pps, _LOUD),
-            _number(row.backlog_ns / 1e9, unit="s"),
-            curves(row.history, "red" if view.order == "drops" else "cyan"),
-        )
-    return made
 
 
-def _reasons(rows: Sequence[ReasonRates], curves: _Curves) -> Table:
-    made = _table("REASON", ("hook",), ("packets/s", "bit/s", "packets"), ("packets/s",), curves)
-    for row in rows:
-        style = _VERDICTS[row.verdict] if row.pps else _QUIET
-        made.add_row(
-            Text(row.reason, style),
-            Text(row.hook, _QUIET),
-            *(_number(value) for value in (row.pps, row.bps, row.packets)),
-            curves(row.history, _VERDICTS[row.verdict]),
-        )
-    return made
+def _curve_style(view: View) -> str:
+    return "red" if view.order == "drops" else "cyan"
+
+
+def _reasons(rows: Sequence[ReasonRates], space: _Space) -> Table:
+    return _table(
+        "REASON",
+        ("hook",),
+        ("packets/s", "bit/s", "packets"),
+        ("packets/s",),
+        [
+            _Row(
+                Text(row.reason, _VERDICTS[row.verdict] if row.pps else _QUIET),
+                (Text(row.hook, _QUIET),),
+                tuple(_number(value) for value in (row.pps, row.bps, row.packets)),
+                row.history,
+                _VERDICTS[row.verdict],
+            )
+            for row in rows
+        ],
+        space,
+    )
 
 
 def _number(value: float, style: str = "", unit: str = "") -> Text:

@@ -3,13 +3,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ilax.cli.context import ADDRESS, Context, pass_context, plain, table, taken_down
+from ilax.cli import offers
+from ilax.cli.context import (
+    ADDRESS,
+    Context,
+    SecondsType,
+    pass_context,
+    plain,
+    table,
+    taken_down,
+    until_told_to_end,
+)
 from ilax.errors import NotFoundError, PrivilegeError, TracingError
 
 if TYPE_CHECKING:
@@ -26,13 +35,15 @@ _LOOK_S = 0.5
 
 
 @click.command()
-@click.option("--duration", type=click.FloatRange(0, min_open=True), help="Stop after so many s.")
+@click.option("--duration", type=SecondsType("1ms"), metavar="TIME", help="Stop after that.")
 @click.option(
-    "--endpoint", "sirs", type=ADDRESS, multiple=True, help="To this SIR address only; repeat it."
-)
+    "--endpoint", "sirs", type=ADDRESS, multiple=True, shell_complete=offers.ENDPOINTS,
+    help="To this SIR address only; repeat it.",
+)  # fmt: skip
 @click.option(
-    "--device", "devices", multiple=True, help="To the endpoint behind this device; repeat it."
-)
+    "--device", "devices", multiple=True, shell_complete=offers.TASK_DEVICES,
+    help="To the endpoint behind this device; repeat it.",
+)  # fmt: skip
 @click.option(
     "--latency/--no-latency", default=True, show_default=True,
     help="Time each packet. What is left runs on losses and on flushes of XDP.",
@@ -70,9 +81,9 @@ def trace(
     \b
     Example:
       ilax trace --check
-      ilax trace --duration 10
+      ilax trace --duration 10s
       ilax trace --endpoint 2001:db8:5a5a:1:2000::5 --each
-      ilax --json trace --device iltask3 --duration 10
+      ilax trace --device iltask3 --duration 10s --json
     """
     from ilax.trace import needs, text
 
@@ -143,7 +154,7 @@ def _trace(
     with _started(instance, choice, latency) as session:
         names = ", ".join(session.uplinks)
         click.echo(f"tracing instance {instance.name} at {names}, Ctrl-C ends it", err=True)
-        with contextlib.suppress(KeyboardInterrupt):
+        with until_told_to_end():
             end = None if duration is None else time.monotonic() + duration
             while (left := _LOOK_S if end is None else end - time.monotonic()) > 0:
                 time.sleep(min(left, _LOOK_S))

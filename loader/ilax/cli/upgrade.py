@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from ilax.cli.context import Context, pass_context
+from ilax.cli.context import Context, Parsed, SecondsType, pass_context
 from ilax.errors import UsageError
 
 _OBJECTS = click.option(
@@ -17,35 +16,19 @@ _OBJECTS = click.option(
 )  # fmt: skip
 
 
-class SecondsType(click.ParamType[float]):
-    """A time such as `30s` or `500ms`, in seconds; 0 needs no unit."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Text to seconds."""
-        from ilax.units import parse_time
-
-        if not isinstance(value, str):
-            return value
-        return 0.0 if value == "0" else parse_time(value) / 1e9
-
-
-class ShareType(click.ParamType[float]):
+class ShareType(Parsed[float]):
     """A share such as `1%`, as a number from 0 to 1."""
 
     name = "share"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def parse(self, text: str) -> float:
         """Text to a share."""
-        if not isinstance(value, str):
-            return value
         try:
-            share = float(value.removesuffix("%")) / 100
+            share = float(text.removesuffix("%")) / 100
         except ValueError:
             share = -1.0
-        if not value.endswith("%") or not 0 <= share <= 1:
-            raise UsageError(f"{value} is no share from 0% to 100%; nothing was changed")
+        if not text.endswith("%") or not 0 <= share <= 1:
+            raise UsageError(f"{text} is no share from 0% to 100%; nothing was changed")
         return share
 
 

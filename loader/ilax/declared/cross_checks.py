@@ -45,7 +45,13 @@ def _fabric(up: Up, problems: Problems) -> Fabric | None:
     fabric = problems.attempt(
         ("up",), Fabric, up.sir_prefixes, up.locators, up.blocks, cbit=up.cbit, typed=up.typed
     )
-    if fabric is not None and up.host_address is not None:
+    if fabric is None:
+        return None
+    for number, locator in enumerate(up.locators):
+        doubt = fabric.doubt(locator)
+        if doubt:
+            problems.note(("up", "locator", number), doubt)
+    if up.host_address is not None:
         problems.attempt(("up", "host-address"), fabric.check_sir, up.host_address)
     return fabric
 
@@ -63,13 +69,6 @@ def _prefixes(up: Up, problems: Problems) -> None:
         for other in (*up.locators, *up.blocks):
             if sir in other or other in sir:
                 problems.add(("up", "sir-prefix", number), f"{sir} and {other} overlap")
-    for number, locator in enumerate(up.locators):
-        if up.blocks and not any(locator in block for block in up.blocks):
-            problems.note(
-                ("up", "locator", number),
-                f"{locator} is outside of every block: other hosts that have these blocks "
-                "let tasks address it",
-            )
 
 
 # --- endpoints -----------------------------------------------------------------
@@ -105,6 +104,7 @@ def _endpoints(found: Raw, fabric: Fabric | None, problems: Problems) -> None:
         problems.add(("up", "max-endpoints"), f"there are {len(found.endpoints)} endpoints")
     for wish in found.endpoints:
         problems.attempt((*wish.path, "device"), _device, wish)
+        problems.attempt((*wish.path, "delivery"), _delivery, wish)
         host_address = found.up.host_address if found.up is not None else None
         if wish.sir == host_address and wish.netns is not None:
             problems.add((*wish.path, "sir"), f"{wish.sir} is the host's address, see [up]")
@@ -118,6 +118,12 @@ def _device(wish: EndpointWish) -> None:
     from ilax.containers import check_device_name
 
     check_device_name(wish.device)
+
+
+def _delivery(wish: EndpointWish) -> None:
+    from ilax.containers import check_delivery
+
+    check_delivery(wish.delivery, wish.link)
 
 
 def _wires(endpoints: list[EndpointWish], fabric: Fabric, problems: Problems) -> None:

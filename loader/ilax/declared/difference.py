@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Fields = dict[str, tuple[Any, Any]]
 
 # These can only be had by making the endpoint anew.
-_ANEW = {"netns", "device", "mtu", "host"}
+_ANEW = {"netns", "device", "link", "mtu", "host"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +236,8 @@ def _endpoint(
             found["device"] = ("gone", wish.device)
         elif device_mac(FilePath(namespace_path(wish.netns)), wish.device) != row.mac:
             found["netns"] = ("another", f"{wish.device} of {wish.netns}")
+        if there.present and wish.link != there.link:
+            found["link"] = (there.link, wish.link)
         if wish.mtu and wish.mtu != row.mtu:
             found["mtu"] = (row.mtu, wish.mtu)
         if wish.delivery != row.delivery:

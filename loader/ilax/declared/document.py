@@ -61,6 +61,7 @@ class EndpointWish:
     netns: str | None = None
     device: str = "eth0"
     delivery: str = "stack"
+    link: str = "veth"
     mtu: int = 0
     any_source: bool = False
     cgroup: str | None = None

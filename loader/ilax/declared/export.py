@@ -78,6 +78,9 @@ def export(instance: str) -> Exported:
     strange = len(now.sir) - int(ours.sum()) - sum(one.mapped for one in now.endpoints.values())
     if strange > 0:
         left_out.append(f"{strange} mappings that are not neutral or outside of the SIR prefixes")
+    left_out += [
+        f"row {bad.index} of ilax_prefixes ({bad.text}): {bad.problem}" for bad in now.bad_prefixes
+    ]
     if now.chained:
         left_out.append("the slot of a foreign program's array in which XDP is (xdp-chain)")
     tables = [*_endpoints(now, left_out), *_limits(now.book, left_out)]
@@ -166,6 +169,8 @@ def _container(
         "netns": place[0],
         "device": place[1],
         "delivery": one.row.delivery,
+        # Left out where it is the default: an older ilax can read that.
+        "link": one.link if one.link != "veth" else None,
         # 0 stands for one that the contract cannot hold.
         "mtu": one.row.mtu if one.row.mtu not in (0, mtu) else None,
         "any-source": one.any_source,

@@ -19,6 +19,7 @@ from ilax.declared.positions import Path
 from ilax.declared.problems import Problems
 from ilax.errors import IlaxError
 from ilax.instance import own_netns
+from ilax.namespaces import named as named_namespaces
 from ilax.netlink import Interface, Network
 
 _SIOCGIFHWADDR = 0x8927
@@ -52,6 +53,7 @@ def resolve(document: Document, network: Network, problems: Problems) -> Names:
     for endpoint in document.endpoints:
         if endpoint.netns is not None:
             _check_namespace(endpoint.netns, (*endpoint.path, "netns"), owners, problems)
+    _check_links(document, network, problems)
     wanted: list[tuple[str, Path]] = [
         (limit.cgroup, (*limit.path, "cgroup")) for limit in document.limits
     ]
@@ -71,6 +73,19 @@ def _check_namespace(name: str, path: Path, owners: dict[int, str], problems: Pr
     owner = owners.setdefault(number, f"the endpoint in {name}")
     if owner != f"the endpoint in {name}":
         problems.add(path, f"network namespace {name} is that of {owner}")
+
+
+def _check_links(document: Document, network: Network, problems: Problems) -> None:
+    wanted = [endpoint for endpoint in document.endpoints if endpoint.link == "netkit"]
+    if wanted:
+        from ilax import netkit
+
+        if not netkit.is_known(network.ipr):
+            for endpoint in wanted:
+                problems.add(
+                    (*endpoint.path, "link"),
+                    "this kernel has no netkit: it needs Linux 6.7, built with CONFIG_NETKIT",
+                )
 
 
 def _find_cgroups(names: Names, wanted: list[tuple[str, Path]], problems: Problems) -> None:
@@ -142,11 +157,9 @@ def namespaces() -> Iterator[tuple[str, FilePath]]:
 
 
 def _candidates() -> Iterator[tuple[str, FilePath]]:
-    folder = FilePath("/run/netns")
-    if folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            # A name of digits would be taken for a process.
-            yield (str(path) if path.name.isdigit() else path.name), path
+    for path in named_namespaces():
+        # A name of digits would be taken for a process.
+        yield (str(path) if path.name.isdigit() else path.name), path
     for path in sorted(FilePath("/proc").iterdir()):
         if path.name.isdigit():
             yield path.name, path / "ns/net"

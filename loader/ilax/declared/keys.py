@@ -152,6 +152,7 @@ ENDPOINT = {
     "host": Key("host", boolean),
     "device": Key("device", text),
     "delivery": Key("delivery", choice("stack", "xdp")),
+    "link": Key("link", choice("veth", "netkit")),
     "mtu": Key("mtu", integer(1280, 65535)),
     "any-source": Key("any_source", boolean),
     "cgroup": Key("cgroup", _number_or_text),

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,11 +20,11 @@ from ilax import (
 from ilax.address import Address
 from ilax.bpf import Link, Program
 from ilax.endpoints import Endpoint
-from ilax.errors import ConflictError, NotFoundError
-from ilax.fabric import Fabric
+from ilax.errors import NotFoundError
+from ilax.fabric import BadRow, Fabric
 from ilax.instance import Instance
 from ilax.limit_book import Book, slots_by_cgroup
-from ilax.netlink import Network, interface_names
+from ilax.netlink import Network, driver_of, interface_names
 from ilax.tables import index_key
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ class LiveEndpoint:
         cgroup: number of the cgroup whose limit it names, 0 = none.
         mapped: its SIR address is mapped to it.
         present: its device is there.
+        link: kind of its device: "netkit", or "veth" for all others.
     """
 
     row: Endpoint
@@ -55,6 +55,7 @@ class LiveEndpoint:
     cgroup: int
     mapped: bool
     present: bool
+    link: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class Live:
 
     Attributes:
         fabric: None if a killed `up` has written no prefixes.
+        bad_prefixes: rows of others that make no sense beside it.
         uplink: number of the interface, 0 = not known.
         mtu: of the uplink when `up` read it.
         source: address that routes to SIR prefixes name, the host's own.
@@ -84,6 +86,7 @@ class Live:
     """
 
     fabric: Fabric | None
+    bad_prefixes: tuple[BadRow, ...]
     uplink: int
     mtu: int
     gateway: Address | None
@@ -112,10 +115,10 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
     gateway = None
     if row is not None:
         gateway = Address(int(row["gateway"]["prefix"]), int(row["gateway"]["identifier"]))
-    known: Fabric | None = None
-    with suppress(ConflictError):
-        known = fabric.read(instance)
-    sources = network.route_sources(lifecycle.SIR_GATEWAY)
+    prefixes = fabric.survey(instance)
+    known = prefixes.fabric
+    routes = network.routes_via(lifecycle.SIR_GATEWAY)
+    sources = {destination: source for (destination, _), source in routes.items()}
     own = {str(p): sources.get(str(p)) for p in known.sir_prefixes} if known else {}
     source = next((text for text in own.values() if text), None)
     sir, rows = mappings.read_all(instance)
@@ -124,6 +127,7 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
     links = instance.pins.links
     return Live(
         fabric=known,
+        bad_prefixes=prefixes.bad,
         uplink=uplink,
         mtu=int(row["uplink_mtu"]) if row is not None else 0,
         gateway=gateway if gateway is not None and gateway.is_unicast else None,
@@ -132,7 +136,10 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
         chained=_slots(instance),
         tc="tcx" if (links / "uplink_ingress").exists() else "clsact",
         capacities=status.capacities(instance),
-        unfinished=_unfinished(instance, network, known, uplink, own),
+        unfinished=[
+            *(f"row {bad.index} of ilax_prefixes makes no sense" for bad in prefixes.bad),
+            *_unfinished(instance, known, uplink, set(routes), own),
+        ],
         endpoints=_endpoints(instance, {slot: cgroup for cgroup, slot in slots.items()}),
         sir=sir,
         mappings=rows,
@@ -175,6 +182,7 @@ def _endpoints(instance: Instance, owners: dict[int, int]) -> dict[Address, Live
             cgroup=owners.get(row.limit, 0),
             mapped=mapping is not None and (mapping.wire, mapping.action) == (row.wire, "local"),
             present=row.delivery == "host" or (row.ifindex in present and row.ifindex in flags),
+            link="netkit" if driver_of(present.get(row.ifindex, "")) == "netkit" else "veth",
         )
     return found
 
@@ -200,9 +208,9 @@ def _left_over(instance: Instance, network: Network) -> list[Device]:
 
 def _unfinished(
     instance: Instance,
-    network: Network,
     known: Fabric | None,
     uplink: int,
+    routes: set[tuple[str, int]],
     sources: dict[str, str | None],
 ) -> list[str]:
     if known is None:
@@ -216,7 +224,6 @@ def _unfinished(
             found.append(f"program {program} is not pinned")
     if not found:
         found += _links(instance, uplink)
-    routes = set(network.routes_via(lifecycle.SIR_GATEWAY))
     wanted = {(str(prefix), uplink) for prefix in known.sir_prefixes}
     found += [f"no route to {prefix}" for prefix, _ in sorted(wanted - routes)]
     foreign = {str(p) for other in others.at_work(instance.name) for p in other.sir_prefixes}

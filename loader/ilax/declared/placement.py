@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
@@ -100,7 +99,7 @@ def _file(wish: MappingWish, fabric: Fabric, folder: FilePath) -> list[tuple[Hal
         raise UsageError(f"{path} is no UTF-8 text") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except (UsageError, csv.Error, ValueError) as error:
+    except (UsageError, ValueError) as error:
         # ValueError: a NUL in the name.
         raise UsageError(f"{path}: {error}", hint=getattr(error, "hint", None)) from error
 

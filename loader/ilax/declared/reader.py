@@ -210,7 +210,7 @@ def _endpoints(value: Any, problems: Problems) -> Iterable[EndpointWish]:
         if on_host == ("netns" in table):
             problems.add(path, "give either netns or `host = true`")
         if on_host:
-            for key in ("device", "delivery", "mtu", "any-source"):
+            for key in ("device", "delivery", "link", "mtu", "any-source"):
                 if key in table:
                     problems.add((*path, key), "has no meaning for an address of the host")
         if "sir" in fields:

@@ -92,6 +92,7 @@ class Steps:
                     netns=wish.netns,
                     device=wish.device,
                     delivery=wish.delivery,
+                    link=wish.link,
                     mtu=wish.mtu,
                     any_source=wish.any_source,
                     cgroup=cgroup,
@@ -110,7 +111,8 @@ class Steps:
             cgroup = self.names.cgroups[wish.cgroup] if wish.cgroup is not None else None
             limits.assign(self.instance, wish.sir, cgroup)
         if "mapping" in fields:
-            mappings.put_local(self.instance, wish.sir, row.wire)
+            with self.instance.locked():
+                mappings.put_local(self.instance, wish.sir, row.wire)
 
     def _remove_devices(self, found: Difference) -> None:
         with self.instance.locked():

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from lab import findings, operator, probes, scenarios
 from lab.cleanup import PREFIX
 from lab.ilax import quick_commands
 from lab.operator import Options
-from lab.topology import Lab, Plan
+from lab.topology import Container, Lab, Plan
 
 _LINK = ("--link", "netkit")
 MODES = {
@@ -37,10 +38,16 @@ def lab(mode: str) -> Iterator[Lab]:
         yield built
 
 
-def test_the_devices_are_netkit(lab: Lab) -> None:
-    for task in lab.containers:
+def _kinds(tasks: list[Container]) -> set[str]:
+    found = set()
+    for task in tasks:
         (link,) = task.ns.ip_json("-details", "link", "show", "dev", "eth0")
-        assert link["linkinfo"]["info_kind"] == "netkit"
+        found.add(link["linkinfo"]["info_kind"])
+    return found
+
+
+def test_the_devices_are_netkit(lab: Lab) -> None:
+    assert _kinds(lab.containers) == {"netkit"}
 
 
 def test_everybody_reaches_everybody(lab: Lab) -> None:
@@ -74,6 +81,24 @@ def test_a_task_cannot_lie_about_its_address(lab: Lab) -> None:
 def test_nothing_is_wrong_with_them(lab: Lab) -> None:
     for host in lab.hosts:
         assert findings.check(host.ilax).findings == []
+
+
+def test_a_file_can_ask_for_them(lab: Lab, tmp_path: Path) -> None:
+    """What is there is declared by its export; a veth instead, and back, is made anew."""
+    host, peer = lab.hosts[0], lab.hosts[1].containers[0]
+    file = tmp_path / "host.toml"
+    text = host.ilax("export")
+    assert text.count('\nlink = "netkit"\n') == len(host.containers)
+    file.write_text(text)
+    assert host.ilax("plan", "--prune", "--exit-code", file).startswith("nothing to do")
+    for kind, other in (("veth", "netkit"), ("netkit", "veth")):
+        file.write_text(text.replace('link = "netkit"', f'link = "{kind}"'))
+        planned = host.ilax("plan", "--prune", file)
+        assert planned.count(f": link {other} -> {kind} (made anew)") == len(host.containers)
+        host.ilax("apply", "--prune", file)
+        assert host.ilax("plan", "--prune", "--exit-code", file).startswith("nothing to do")
+        assert _kinds(host.containers) == {kind}
+        probes.must_ping(peer.ns, host.containers[0].address)
 
 
 def test_xdp_does_not_deliver_there(lab: Lab) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ilax.netlink import errors
+from ilax.netlink import errors, is_namespace
 
 if TYPE_CHECKING:
     from ilax.netlink import Network
@@ -23,15 +24,23 @@ def visible() -> dict[int, Path]:
     One that only lives by a descriptor, or a mount elsewhere, is not among them.
     """
     found: dict[int, Path] = {}
-    named = sorted(_NAMED.iterdir()) if _NAMED.is_dir() else []
     processes = (
         Path(entry.path, "ns/net") for entry in os.scandir("/proc") if entry.name.isdigit()
     )
-    for path in (*named, *processes):
+    for path in (*named(), *processes):
         # Processes come and go, and those of others may be hidden.
         with contextlib.suppress(OSError):
             found.setdefault(path.stat().st_ino, path)
     return found
+
+
+def named() -> Iterator[Path]:
+    """Namespaces that have a name; a file that only lies there is none."""
+    for path in sorted(_NAMED.iterdir()) if _NAMED.is_dir() else []:
+        # What a killed `ip netns` has left is a plain file, and stays.
+        with contextlib.suppress(OSError):
+            if is_namespace(path):
+                yield path
 
 
 def by_number(network: Network) -> dict[int, Path]:

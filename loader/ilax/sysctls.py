@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings net.ipv6.conf of a device, in the network namespace of this thread."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+_FOLDER = Path("/proc/sys/net/ipv6/conf")
+
+
+def read(device: str, name: str) -> int | None:
+    """A setting; None if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return int((_FOLDER / device / name).read_text())
+    return None
+
+
+def write(device: str, name: str, value: int) -> None:
+    """Change a setting.
+
+    Raises:
+        OSError: there is none, or /proc/sys is read-only.
+    """
+    (_FOLDER / device / name).write_text(f"{value}\n")
+
+
+def accepts_advertisements(device: str) -> bool:
+    """Whether the kernel takes router advertisements that come by a device."""
+    accept = read(device, "accept_ra")
+    # A router listens only where it is told to all the same.
+    return accept == 2 if read(device, "forwarding") == 1 else bool(accept)

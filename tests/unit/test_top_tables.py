@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The screen of `ilax top` at the widths that terminals have."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from ilax.address import parse
+from ilax.cli.top_tables import screen
+from ilax.rate_rows import EndpointRates, LimitRates, ReasonRates, View
+
+ENDPOINTS = [f"2001:db8:5a5a:1:2000:0:1:{number:x}" for number in range(0xB0, 0xC0)]
+CGROUPS = [f"machine.slice/container-of-a-long-name-{number:02}.scope" for number in range(4)]
+REASONS = ["drop_unknown_identifier", "drop_no_mapping", "send_peer"]
+CURVE = "▁▂▃▄▅▆▇█"
+
+
+def shown(width: int) -> list[str]:
+    """Lines of a screen with busy endpoints, limits and reasons."""
+    history = [float(number) for number in range(1, 41)]
+    view = View(
+        instance="default", time=0, seconds=1, order="rate",
+        endpoint_count=len(ENDPOINTS), limit_count=len(CGROUPS),
+        rx_bps=1.23e9, rx_pps=1.23e6, tx_bps=1.23e9, tx_pps=1.23e6, drops_pps=123,
+        rx_history=history, drops_history=history,
+        endpoints=[
+            EndpointRates(
+                parse(sir), "iltask12", 123.4e6, 123.4e3, 123.4e6, 123.4e3, 12.3, None, history
+            )
+            for sir in ENDPOINTS
+        ],
+        limits=[
+            LimitRates(
+                name, 200_000_000, 50_000, 0.93, 123.4e6, 12.3e3, 1.23, 123.4, 1_230_000, history
+            )
+            for name in CGROUPS
+        ],
+        reasons=[
+            ReasonRates("uplink_ingress", name, "drop", 123.4, 123.4e3, 123_456_789, history)
+            for name in REASONS
+        ],
+    )  # fmt: skip
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    console = Console(file=stream, width=width, height=50, force_terminal=False)
+    console.print(screen(view, console))
+    stream.seek(0)
+    return stream.read().splitlines()
+
+
+def rows(lines: list[str], title: str) -> list[str]:
+    """The rows of the table below a title."""
+    start = next(i for i, line in enumerate(lines) if line.lstrip().startswith(title))
+    end = next(i for i in range(start, len(lines)) if not lines[i].strip())
+    return lines[start + 1 : end]
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 90, 100, 120, 160, 200])
+def test_every_row_says_whose_it_is(width: int) -> None:
+    lines = shown(width)
+    assert max(map(len, lines)) <= width
+    for title, names in (("ENDPOINT", ENDPOINTS), ("LIMIT", CGROUPS), ("REASON", REASONS)):
+        found = rows(lines, title)
+        assert len(found) == len(names)
+        for line, name in zip(found, names, strict=True):
+            first = line.split()[0]
+            assert first == name or (first[0] == "…" and name.endswith(first[1:]))
+        assert len({line.split()[0] for line in found}) == len(names)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160])
+def test_an_address_is_whole_from_80_columns_on(width: int) -> None:
+    assert [line.split()[0] for line in rows(shown(width), "ENDPOINT")] == ENDPOINTS
+
+
+@pytest.mark.parametrize(("width", "seen"), [(60, False), (80, False), (120, True), (200, True)])
+def test_a_curve_takes_what_the_rest_leaves(width: int, seen: bool) -> None:
+    for line in rows(shown(width), "ENDPOINT"):
+        assert bool(set(CURVE) & set(line)) == seen
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_numbers_are_never_cut(width: int) -> None:
+    for line in rows(shown(width), "ENDPOINT"):
+        numbers = [word for word in line.split() if set(word) <= set("0123456789.kMG")]
+        assert numbers == ["123M", "123k", "123M", "123k", "12.3"]
