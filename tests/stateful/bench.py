@@ -101,13 +101,19 @@ def _inner_mac(namespace: str, device: str) -> bytes:
         return network.interface(device).mac
 
 
-def program_sets(instance: Instance) -> tuple[set[int], set[int]]:
-    """Numbers of the programs that links run, and of the pinned current set."""
-    at_work, pinned = set(), set()
+def strays(instance: Instance) -> dict[str, str]:
+    """Links whose program is not of the pinned current set, with its tag.
+
+    The same code, loaded twice, is the same: `check` does not mind that either.
+    """
+    at_work, pinned = {}, set()
     for pin in instance.pins.links.iterdir():
-        with Link.open_pinned(pin) as link:
-            at_work.add(link.info().program_id)
+        with (
+            Link.open_pinned(pin) as link,
+            Program.by_id(link.info().program_id) as program,
+        ):
+            at_work[pin.name] = program.tag
     for pin in instance.pins.programs.iterdir():
         with Program.open_pinned(pin) as program:
-            pinned.add(program.id)
-    return at_work, pinned
+            pinned.add(program.tag)
+    return {name: tag for name, tag in at_work.items() if tag not in pinned}

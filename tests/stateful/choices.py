@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from hypothesis import strategies as st
 
 from model.control import Setup
@@ -21,6 +23,29 @@ RULES = {
     "counting": (SLOW, Rules(0, burst=BURST, action=Action.COUNT)),
 }
 
+
+@dataclass(frozen=True)
+class Kill:
+    """How a command is killed, and what follows.
+
+    Attributes:
+        permille: before which of its steps, in thousandths; None: not at all, to learn how
+            many there are.
+        spare: rows for endpoints and for mappings that are free; None: as many as there are.
+        fix: `check --fix` is to mend it; else the command is run again.
+    """
+
+    permille: int | None
+    spare: int | None = None
+    fix: bool = False
+
+
+kills = st.builds(
+    Kill,
+    permille=st.sampled_from(range(0, 1000, 25)),
+    spare=st.sampled_from((None, None, 0, 1)),
+    fix=st.booleans(),
+)
 setups = st.builds(
     Setup,
     sir_prefixes=st.sampled_from((SIR_PREFIXES, SIR_PREFIXES[::-1], SIR_PREFIXES[:1])),

@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands in processes that die of SIGKILL at a call of a function of the loader.
+"""Commands in processes that die of SIGKILL at one of the calls that change something.
 
-Counted in calls and not in time, so that the same draw dies at the same place.
+Counted in those calls and not in time, and in parts of a length that is learned before
+the first walk, so that the same draw dies at the same place.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
+import socket
 from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
 
-import ilax
+from lab import notices
 
-_LOADER = str(Path(ilax.__file__).parent)
 KILLED = -signal.SIGKILL
 
 
@@ -23,54 +21,56 @@ class Killer:
     """Runs commands that are killed somewhere between their begin and their end.
 
     Attributes:
-        calls: how many calls a kind of command took when it ran to its end last.
+        steps: how many such calls each kind of command makes, see `learn`.
+        killed: how many were killed so far, by kind.
     """
 
     def __init__(self) -> None:
-        self.calls: dict[str, int] = {}
+        self.steps: dict[str, int] = {}
+        self.killed: dict[str, int] = {}
+
+    def learn(self, kind: str, command: Callable[[], int]) -> int:
+        """Run a command to its end, and count; returns its exit code."""
+        code, self.steps[kind] = _run(command, 0)
+        return code
 
     def run(self, kind: str, command: Callable[[], int], permille: int) -> int:
-        """Run a command in a process of its own.
-
-        The first one of a kind is not killed, as nobody knows yet how long it is.
+        """Run a command that is killed, unless it is shorter than the one learned from.
 
         Args:
             command: returns an exit code.
-            permille: where to kill it, in thousandths of its calls.
+            permille: before which of its steps, in thousandths.
 
         Returns:
             `KILLED`, or its exit code.
         """
-        known = self.calls.get(kind)
-        fatal = 1 + known * permille // 1000 if known else 0
-        told, tells = os.pipe()
-        child = os.fork()
-        if not child:
-            _child(command, fatal, tells)
-        os.close(tells)
-        with os.fdopen(told) as pipe:
-            said = pipe.read()
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if said and not code:
-            self.calls[kind] = int(said)
+        code, _ = _run(command, 1 + self.steps[kind] * permille // 1000)
+        if code == KILLED:
+            self.killed[kind] = self.killed.get(kind, 0) + 1
         return code
 
 
-def _child(command: Callable[[], int], fatal: int, tells: int) -> None:
-    count = 0
+def _run(command: Callable[[], int], stop: int) -> tuple[int, int]:
+    """Exit code, and number of steps."""
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if not child:
+        _child(command, theirs)
+    theirs.close()
+    with ours:
+        _, (listener,), _, _ = socket.recv_fds(ours, 1, 1)
+    try:
+        taken = notices.follow(listener, child, stop)
+    finally:
+        os.close(listener)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(taken)
 
-    def on_call(frame: FrameType, event: str, _: object) -> None:
-        nonlocal count
-        if event == "call" and frame.f_code.co_filename.startswith(_LOADER):
-            count += 1
-            if count == fatal:
-                os.kill(os.getpid(), signal.SIGKILL)
 
+def _child(command: Callable[[], int], listener: socket.socket) -> None:
     code = 1
     try:
-        sys.setprofile(on_call)
+        with listener:
+            socket.send_fds(listener, [b"."], [notices.listen()])
         code = command()
-        sys.setprofile(None)
-        os.write(tells, str(count).encode())
     finally:
         os._exit(code)

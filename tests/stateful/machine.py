@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
+from itertools import cycle
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
@@ -19,7 +20,7 @@ from model.limit import Action
 from model.tables import Delivery
 from stateful import compare, shots
 from stateful.bench import INNER
-from stateful.choices import ROOM, RULES, paths, setups, tasks
+from stateful.choices import ROOM, RULES, Kill, kills, paths, setups, tasks
 from stateful.killing import KILLED
 from stateful.shots import Shot
 from stateful.walker import Broken, Walker
@@ -112,6 +113,9 @@ class Walk(Walker):
     @rule(rows=st.dictionaries(shots.numbers, shots.locators, min_size=1))
     def import_(self, rows: dict[int, int]) -> None:
         self.recover()
+        self.import_rows(rows)
+
+    def import_rows(self, rows: dict[int, int]) -> None:
         uppers, text = self._import(rows)
         if len(self.control.mappings.keys() | uppers.keys()) > ROOM[1]:
             return  # some of them would be written
@@ -130,8 +134,7 @@ class Walk(Walker):
             ("--burst", rules.burst), ("--mark-at", rules.mark), ("--drop-at", rules.drop),
             ("--small-extra", rules.small),
         ):  # fmt: skip
-            # Where nothing is marked it is refused.
-            if option != "--mark-at" or rules.action is not Action.DROP:
+            if option != "--mark-at" or rules.action != Action.DROP:
                 words += [option, f"{ns}ns"]
         words += ["--action", rules.action.name.lower()]
         self.do(lambda c: c.limit(path, rules), *words)
@@ -175,51 +178,116 @@ class Walk(Walker):
         self.bench.look()
 
     # --- rules: killed commands ---
+    #
+    # Whatever is drawn becomes a command that would be done, as far as there is one.
 
-    @rule(
-        what=st.sampled_from(("add", "add", "delete", "import", "up", "rollback", "upgrade")),
-        permille=st.integers(0, 999), number=tasks, delivery=st.sampled_from(Delivery),
-        setup=setups, rows=st.dictionaries(shots.numbers, shots.locators, min_size=1),
-        fix=st.booleans(),
-    )  # fmt: skip
-    def kill(
-        self, what: str, permille: int, number: int, delivery: Delivery, setup: Setup,
-        rows: dict[int, int], fix: bool,
+    @rule(number=tasks, delivery=st.sampled_from(Delivery), kill=kills)
+    def kill_add(self, number: int, delivery: Delivery, kill: Kill) -> None:
+        self._begin_kill(kill)
+        for other in range(number, number + shots.TASKS):
+            task = self._task(other % shots.TASKS, delivery, mtu=0, any_source=False)
+            wanted = copy.deepcopy(self.control)
+            if wanted.add(task.sir, task):
+                words = self._add_words(task, own_mtu=False)
+                self._kill(f"add {delivery.name}", words, wanted, kill, sir=task.sir)
+                return
+
+    @rule(number=tasks, kill=kills)
+    def kill_delete(self, number: int, kill: Kill) -> None:
+        self._begin_kill(kill)
+        if self.control.tasks:
+            task = sorted(self.control.tasks.items())[number % len(self.control.tasks)][1]
+            wanted = copy.deepcopy(self.control)
+            wanted.delete(task.sir)
+            words = ["endpoint", "del", shots.text(task.sir)]
+            self._kill(f"delete {task.delivery.name}", words, wanted, kill, sir=task.sir)
+
+    @rule(rows=st.dictionaries(shots.numbers, shots.locators, min_size=1), kill=kills)
+    def kill_import(self, rows: dict[int, int], kill: Kill) -> None:
+        self._begin_kill(kill)
+        wanted, possible = copy.deepcopy(self.control), {}
+        for number, locator in rows.items():
+            if wanted.map({shots.sir(number): shots.LOCATORS[locator]}):
+                possible[number] = locator
+        if possible:
+            words = ["mapping", "import", "-", "--format", "csv"]
+            self._kill("import", words, wanted, kill, text=self._import(possible)[1])
+
+    @rule(setup=setups, kill=kills)
+    def kill_up(self, setup: Setup, kill: Kill) -> None:
+        self._begin_kill(kill)
+        wanted = copy.deepcopy(self.control)
+        if not wanted.up(setup):
+            blocks, mtu = setup.blocks, setup.uplink_mtu
+            setup = replace(self.control.setup, blocks=blocks, uplink_mtu=mtu)
+            assert wanted.up(setup)
+        self.mtu(setup.uplink_mtu)
+        self._kill("up", self.up(setup), wanted, kill)
+
+    @rule(back=st.booleans(), kill=kills)
+    def kill_programs(self, back: bool, kill: Kill) -> None:
+        self._begin_kill(kill)
+        wanted = copy.deepcopy(self.control)
+        if back and self.control.has_previous is True:
+            self._kill("rollback", ["rollback"], wanted, kill)
+        else:
+            _upgraded(wanted)
+            words = ["upgrade", "--soak", "0", "--before", "0"]
+            self._kill("upgrade", words, wanted, kill)
+
+    def _begin_kill(self, kill: Kill) -> None:
+        self.recover()
+        if kill.spare is not None:
+            self._fill(kill.spare)
+
+    def _fill(self, spare: int) -> None:
+        """Leave so many rows for endpoints and for mappings."""
+        for number, delivery in zip(range(shots.TASKS), cycle(Delivery), strict=False):
+            sir = shots.sir(number)
+            if sir in self.control.tasks or sir[:8] not in self.control.setup.sir_prefixes:
+                continue
+            if len(self.control.tasks) < ROOM[0] - spare:
+                task = self._task(number, delivery, mtu=0, any_source=False)
+                self._add(task, own_mtu=False)
+        missing = [
+            number
+            for number in range(shots.NUMBERS)
+            if shots.sir(number) not in self.control.mappings
+            and shots.sir(number)[:8] in self.control.setup.sir_prefixes
+        ]
+        room = max(0, ROOM[1] - spare - len(self.control.mappings))
+        if missing[:room]:
+            # Somewhere else: such a row leads to nobody here.
+            self.import_rows(dict.fromkeys(missing[:room], 2))
+
+    def _kill(
+        self, kind: str, words: list[str], wanted: Control, kill: Kill, *,
+        sir: bytes = b"", text: str | None = None,
     ) -> None:  # fmt: skip
         """Kill a command that would be done."""
-        self.recover()
-        old, wanted = self.control, copy.deepcopy(self.control)
-        sir, text = shots.sir(number), None
-        if what == "add":
-            task = self._task(number, delivery, mtu=0, any_source=False)
-            done, words = wanted.add(sir, task), self._add_words(task, own_mtu=False)
-        elif what == "delete":
-            done, words = wanted.delete(sir), ["endpoint", "del", shots.text(sir)]
-        elif what == "import":
-            uppers, text = self._import(rows)
-            done = wanted.map(uppers)
-            words = ["mapping", "import", "-", "--format", "csv"]
-        elif what == "up":
-            done, words = wanted.up(setup), self.up(setup)
-        elif what == "upgrade":
-            done, words = _upgraded(wanted), ["upgrade", "--soak", "0", "--before", "0"]
-        else:
-            done, words = old.has_previous is True, ["rollback"]
-        if not done:
-            return
-        if what == "up":
-            self.mtu(setup.uplink_mtu)
+        old, what = self.control, kind.partition(" ")[0]
+        killer = self.place.killer
 
-        code = self.place.killer.run(what, lambda: self.run_(*words, text=text), permille)
+        def command() -> int:
+            return self.run_(*words, text=text)
+
+        if kill.permille is None:
+            code = killer.learn(kind, command)
+        else:
+            code = killer.run(kind, command, kill.permille)
         self.bench.look()
         if code == 0:
             self.control = wanted
             self.settle()
             return
         assert code == KILLED, (words, code)
-        self.place.killed += 1
+        full = len(old.mappings) == ROOM[1] or len(old.tasks) == ROOM[0]
+        self.place.killed_full += full and kill.fix
         self.broken = Broken(
-            lambda: self._again(what, words, text), wanted, _between(what, old, wanted, sir), fix
+            lambda: self._again(what, words, text),
+            wanted,
+            _between(what, old, wanted, sir),
+            kill.fix,
         )
 
     def _again(self, what: str, words: list[str], text: str | None) -> None:
@@ -229,7 +297,10 @@ class Walk(Walker):
             assert self.run_("endpoint", "del", words[2]) == 0, self.said
             code = self.run_(*words, text=text)
         if what == "delete" and code == NOT_FOUND:
-            # What else there was is swept up later, or now.
+            # What else there was is swept up later, or now; a mapping is named by `check`.
+            findings = json.loads(self.lab.ilax("--json", "check").output)["findings"]
+            if ("mapping.dangling", words[2]) in ((f["id"], f["object"]) for f in findings):
+                assert self.run_("mapping", "del", words[2]) == 0, self.said
             code = self.run_("limit", "gc")
             self.tidy = False
         assert code == 0, self.said

@@ -12,9 +12,11 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from lab.cgroups import own_cgroups
 from loader.conftest import UPLINK, Lab, ip
+from model.control import Setup
+from model.tables import Delivery
 from stateful import shots
 from stateful.bench import Bench
-from stateful.choices import PATHS
+from stateful.choices import PATHS, Kill
 from stateful.killing import Killer
 from stateful.machine import Walk
 from stateful.walker import Place
@@ -41,8 +43,24 @@ def place(lab: Lab) -> Iterator[Place]:
         os.sched_setaffinity(0, before)
 
 
+def learn(walk: Walk) -> None:
+    """How long commands are that walks will kill: one of each kind, on an ordinary host."""
+    setup = Setup(shots.SIR_PREFIXES, (shots.OWN, shots.OTHER_OWN), shots.BLOCKS)
+    not_killed = Kill(permille=None)
+    walk.begin(setup)
+    for number, delivery in enumerate(Delivery):
+        walk.kill_delete(number, not_killed)
+        walk.kill_add(number, delivery, not_killed)
+    walk.kill_import({6: 2, 7: 3}, not_killed)
+    walk.kill_up(setup, not_killed)
+    for back in (False, True):
+        walk.kill_programs(back, not_killed)
+    walk.teardown()
+
+
 def test_walks(place: Place) -> None:
     machine = type("Walk", (Walk,), {"place": place})
+    learn(machine())
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -58,3 +76,4 @@ def test_walks(place: Place) -> None:
         ),
     )
     assert place.shot > 10 * WALKS
+    print(place.killer.steps, place.killer.killed, place.killed_full)

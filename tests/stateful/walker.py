@@ -36,7 +36,7 @@ class Place:
     Attributes:
         namespaces: of containers, by SIR address.
         shot: packets that were compared so far.
-        killed: commands that were killed so far.
+        killed_full: commands that were killed with full maps, and mended.
     """
 
     lab: Lab
@@ -45,7 +45,7 @@ class Place:
     namespaces: dict[bytes, str]
     killer: Killer
     shot: int = 0
-    killed: int = 0
+    killed_full: int = 0
 
 
 class _Judge(dict[int, Limit]):
