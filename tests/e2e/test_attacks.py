@@ -281,6 +281,6 @@ def test_who_may_lock_is_who_may_write(attacked: Lab) -> None:
     assert root.stat().st_uid == os.geteuid()
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX)
     finally:
         os.close(fd)
