@@ -67,7 +67,7 @@ ARGUMENTS: list[tuple[int, list[str | bytes]]] = [
     (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--device", ".."]),
     (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--device", "a/b"]),
     (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--device", b"\xff"]),
-    (SYSTEM_CALL, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--device", "lo"]),
+    (CONFLICT, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--device", "lo"]),
     (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--mtu", "1279"]),
     (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--delivery", "pigeon"]),
     (USAGE, ["endpoint", "add", sir(5), "--netns", CONTAINER, "--link", "string"]),

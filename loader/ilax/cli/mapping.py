@@ -183,7 +183,8 @@ def _lines(file: str) -> Generator[str, None, None]:
     """
     try:
         with _text(file) as stream:
-            yield from stream
+            for line in stream:  # noqa: UP028 - `yield from` closes standard input as well
+                yield line
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}; nothing was written") from error
     except UnicodeDecodeError as error:
