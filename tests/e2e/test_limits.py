@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -333,6 +334,7 @@ def test_watch_sees_what_passes(lab: Lab, host: Host, own: Cgroups) -> None:
 def test_watch_draws_in_place_on_a_terminal(host: Host, own: Cgroups) -> None:
     host.ilax("limit", "set", f"{own.name}/a", "--rate", "10gbit")
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 120))
     process = subprocess.Popen(
         # Whoever runs the tests in the background may have SIGINT ignored.
         [*host.ns.prefix(), "env", "--default-signal=INT", sys.executable, "-m", "ilax",
