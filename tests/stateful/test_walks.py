@@ -76,4 +76,5 @@ def test_walks(place: Place) -> None:
         ),
     )
     assert place.shot > 10 * WALKS
-    print(place.killer.steps, place.killer.killed, place.killed_full)
+    assert sum(place.killer.killed.values()) > WALKS
+    assert place.killed_full
