@@ -202,6 +202,8 @@ void case_run_handed_over(const struct kase *kase, const struct outcome *xdp,
 	tables_edit(kase->edits, kase->head.edits);
 	kernel_receive(xdp->frame, xdp->stored, xdp->stored,
 		       xdp->len - xdp->stored, xdp->metadata, xdp->meta);
+	/* Drivers say what a frame is when XDP has done with it. */
+	kernel.skb.protocol = kernel_protocol();
 	out->given = kernel_len();
 	out->code = run(CASE_UPLINK_IN);
 	harvest(out, xdp->meta);
