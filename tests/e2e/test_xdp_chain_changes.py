@@ -14,8 +14,11 @@ from e2e.test_upgrade import AT_ONCE, running
 from e2e.test_xdp_chain import SMALL, own_program, up_arguments
 from ilax.bpf import Program
 from ilax.errors import SystemCallError
+from ilax.hooks import program_set, xdp_slot
 from ilax.hooks.xdp_slot import Slot
 from ilax.instances.instance import Instance
+from ilax.instances.pins import PinFolder
+from ilax.instances.transaction import Transaction
 from ilax.upgrades import major_migration
 from ilax.upgrades.major_migration import OlderMajor
 from lab import objects, operator, probes
@@ -86,6 +89,25 @@ def test_an_up_that_fails(bare: Lab, tmp_path: Path, linear: bool) -> None:
             assert (in_slot(host, root), host.ilax.programs(), running(host)) == then
         host.ilax("down")
         assert root.slots() == empty
+
+
+def test_a_second_slot_is_named_and_left(bare: Lab, tmp_path: Path) -> None:
+    host = bare.hosts[0]
+    with XdpRoot(host.ns, UPLINK, tmp_path) as root:
+        host.ilax(*up_arguments(bare, host, "--xdp-chain", f"{root.pin}:{SLOT}"))
+        pins = PinFolder(host.ilax.instance)
+        with (
+            Slot.open(xdp_slot.parse(f"{root.pin}:{SLOT + 1}")) as slot,
+            Program.open_pinned(pins.programs / program_set.XDP_PROGRAM) as program,
+        ):
+            # What it ends with is not done: a kill on the way from slot to slot.
+            xdp_slot.attach(pins, slot, program, Transaction())
+        assert root.slots()[SLOT] == root.slots()[SLOT + 1] == program.id
+        found = check(host.ilax)
+        assert "hook.slot-beside" in found.ids
+        assert [one["id"] for one in check(host.ilax, "--fix").mended] == ["hook.slot-beside"]
+        assert check(host.ilax).ids == set()
+        assert [number for number in root.slots() if number][1:] == [own_program(host)]
 
 
 @KINDS
