@@ -52,9 +52,8 @@ def _replace_pin(lab: Lab, name: str, other: Path) -> int:
 def test_swapped_fields_of_one_size_are_found(running: Lab, tmp_path: Path) -> None:
     other = _object_with(
         tmp_path,
-        "	struct ilax_addr wire; /* rewritten destination, ready to store */\n"
-        "	__u8 action;	       /* enum ilax_action */",
-        "	struct ilax_addr next; __u8 action;",
+        "	struct ilax_addr wire; /* rewritten destination",
+        "	struct ilax_addr next; /* rewritten destination",
     )
     _replace_pin(running, "ilax_mappings", other)
     with pytest.raises(LayoutError) as caught:

@@ -23,7 +23,7 @@ CLOCKS = {5: "ktime_get_ns", 118: "jiffies64", 125: "ktime_get_boot_ns",
 UNSTEPPED = {"ktime_get_ns", "jiffies64"}
 
 # Where people are shown the time of the day.
-SHOWN = {"moments.py", "rates.py", "monitor.py", "cli/monitor.py"}
+SHOWN = {"system/moments.py", "watching/rates.py", "watching/monitor.py", "cli/monitor.py"}
 
 
 def _clocks(name: str) -> set[str]:
