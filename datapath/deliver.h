@@ -84,8 +84,9 @@ static __always_inline int deliver_by_row(hook_ctx *ctx,
 
 	/*
 	 * Before the header is rewritten or anything charged: without room for
-	 * metadata tc can still do all of it; a quote that was put right stays so. What the stack gets has a note as well, or tc
-	 * would take the SIR destination for one that nobody has seen.
+	 * metadata tc can still do all of it; a quote that was put right stays
+	 * so. What the stack gets has a note as well, or tc would take the SIR
+	 * destination for one that nobody has seen.
 	 */
 	if (HOOK_DELIVERS_LATER && !(redirects && reason < 0) &&
 	    hook_hand_over(ctx, reason < 0 ? row->ifindex : 0))
