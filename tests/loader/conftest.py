@@ -13,7 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ilax.cli import cli
+from ilax.contract.tables import index_key
 from ilax.errors import IlaxError
+from ilax.instances.instance import Instance
 from ilax.system import netlink
 from lab.cleanup import PREFIX, owned, unwinding_signals
 
@@ -70,6 +72,16 @@ class Lab:
             "up", "--uplink", UPLINK, "--sir-prefix", SIR_PREFIX, "--locator", LOCATOR,
             "--block", BLOCK, "--max-endpoints", "64", "--max-mappings", "1024", *arguments,
         )  # fmt: skip
+
+    def set_config(self, **fields: int) -> None:
+        """Overwrite fields of the row of ilax_config, as no loader would."""
+        with Instance.open(self.instance) as instance:
+            row = instance.config.get(index_key(0))
+            assert row is not None
+            row = row.copy()
+            for name, value in fields.items():
+                row[name] = value
+            instance.config.put(index_key(0), row)
 
 
 def ip(*arguments: str) -> None:

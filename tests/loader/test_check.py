@@ -172,12 +172,7 @@ def test_two_tables_of_prefixes(running: Lab) -> None:
 
 
 def test_maps_without_an_uplink(running: Lab) -> None:
-    with Instance.open(running.instance) as instance:
-        row = instance.config.get(index_key(0))
-        assert row is not None
-        row = row.copy()
-        row["uplink_ifindex"] = 0
-        instance.config.put(index_key(0), row)
+    running.set_config(uplink_ifindex=0)
     (found,) = check(running)
     assert (found["id"], found["seen"]) == ("instance.unfinished", "maps without uplink")
     assert running.up().exit_code == 0
@@ -226,12 +221,7 @@ def test_another_namespace(running: Lab) -> None:
 
 
 def test_its_namespace_is_gone(running: Lab) -> None:
-    with Instance.open(running.instance) as instance:
-        row = instance.config.get(index_key(0))
-        assert row is not None
-        row = row.copy()
-        row["netns"] = 1
-        instance.config.put(index_key(0), row)
+    running.set_config(netns=1)
     (found,) = check(running, "--fix")
     assert found["id"] == "instance.no-namespace"
     assert found["command"].endswith("down --force")

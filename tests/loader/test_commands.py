@@ -291,12 +291,7 @@ def test_an_address_of_the_host_has_no_device_to_ask_about(
 
 
 def test_commands_outside_of_the_namespace_change_nothing(running: Lab) -> None:
-    with Instance.open(running.instance) as instance:
-        row = instance.config.get(bytes(4))
-        assert row is not None
-        changed = row.copy()
-        changed["netns"] = 1
-        instance.config.put(bytes(4), changed)
+    running.set_config(netns=1)
     for command in (["endpoint", "add", sir(5), "--netns", running.container], ["down"]):
         result = running.ilax(*command)
         assert result.exit_code == CONFLICT

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 
 from ilax.bpf import Map
-from ilax.contract.tables import index_key
-from ilax.instances.instance import Instance
 from ilax.instances.pins import PinFolder
 from ilax.system import netlink
 
@@ -79,12 +77,7 @@ def test_the_way_to_an_instance_elsewhere_can_be_pasted(running: Lab) -> None:
         hint = vars(refused.exception)["hint"]
     assert refused.exit_code == CONFLICT
     assert f"nsenter --net=/run/netns/{running.namespace} ilax" in hint
-    with Instance.open(running.instance) as instance:
-        row = instance.config.get(index_key(0))
-        assert row is not None
-        row = row.copy()
-        row["netns"] = 1
-        instance.config.put(index_key(0), row)
+    running.set_config(netns=1)
     refused = running.ilax("down")
     hint = vars(refused.exception)["hint"]
     assert refused.exit_code == CONFLICT
@@ -135,6 +128,23 @@ def test_down_goes_by_what_is_left(lab: Lab, missing: tuple[str, ...], tc: str) 
         assert other.ilax("down").exit_code == 0
     assert _hooks(lab) == before
     assert ids(lab) == {"instance.not-up"}
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_down_without_its_prefixes_heeds_who_cannot_be_asked(running: Lab, elsewhere: bool) -> None:
+    """A route may be theirs, unless they serve another namespace."""
+    other = replace(running, instance=f"{running.instance}-b")
+    domain = ("--sir-prefix", "2001:db8:5a5a:2::/64", "--locator", OTHER_LOCATOR)
+    assert other.ilax("up", "--uplink", UPLINK, *domain).exit_code == 0
+    if elsewhere:
+        other.set_config(netns=1)
+    (PinFolder(other.instance).maps / "ilax_prefixes").unlink()
+    assert ("route.leftover" in ids(running)) == elsewhere
+    (PinFolder(running.instance).maps / "ilax_prefixes").unlink()
+    assert running.ilax("down").exit_code == 0
+    assert len(network(running)["routes"]) == (0 if elsewhere else 2)
+    assert other.ilax("down", "--force").exit_code == 0
+    assert network(running)["routes"] == []
 
 
 def test_down_lists_what_no_mark_tells(running: Lab) -> None:

@@ -27,7 +27,7 @@ from ilax.hooks.xdp_slot import Slot, SlotName
 from ilax.instances import others
 from ilax.instances.instance import MAP_NAMES, Instance, own_netns, refuse_other_netns
 from ilax.instances.others import Other
-from ilax.instances.pins import PinFolder, ensure_bpffs, hidden_hint, instances, remove_folder
+from ilax.instances.pins import PinFolder, ensure_bpffs, hidden_hint, remove_folder
 from ilax.instances.transaction import Transaction
 from ilax.system import netlink, sysctls
 from ilax.system.kernel import require_kernel
@@ -248,7 +248,8 @@ def _take_down_rest(pins: PinFolder, *, force: bool) -> list[str]:
     Returns:
         Addresses that may have been the instance's: no mark tells.
     """
-    neighbours = others.at_work(pins.instance)
+    beside = others.survey(pins.instance)
+    neighbours = beside.at_work
     foreign = {prefix for other in neighbours for prefix in other.sir_prefixes}
     with ExitStack() as held, Network() as network:
         config, prefixes, rows = (
@@ -265,7 +266,7 @@ def _take_down_rest(pins: PinFolder, *, force: bool) -> list[str]:
         sources = {destination: source for (destination, _), source in routes.items()}
         known = fabric.sir_prefixes(fabric.rows_of(prefixes)) if prefixes is not None else []
         # Without their table: all that nobody else has, if all others can be asked.
-        if not known and set(instances()) == {pins.instance, *(other.name for other in neighbours)}:
+        if not known and not beside.unread:
             all_64 = [parse_prefix(text) for text in sources if text.endswith("/64")]
             known = [prefix for prefix in all_64 if prefix not in foreign]
         endpoints.remove_devices(network, pins.instance)

@@ -44,25 +44,48 @@ class Other:
     locators: frozenset[Prefix]
 
 
-def at_work(own: str) -> list[Other]:
-    """All live instances of this namespace but `own`.
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What there is beside an instance.
 
-    One with another contract cannot be read; it is left out, with a warning.
+    Attributes:
+        at_work: live instances of this namespace.
+        unread: names of those that may be, too: what they serve cannot be read.
     """
-    found = []
+
+    at_work: tuple[Other, ...]
+    unread: tuple[str, ...]
+
+
+def at_work(own: str) -> tuple[Other, ...]:
+    """All live instances of this namespace but `own`, as far as they can be read."""
+    return survey(own).at_work
+
+
+def survey(own: str) -> Survey:
+    """Look at all instances but `own`.
+
+    One with another contract, or that lacks maps, cannot be read; the former with
+    a warning, as it is no accident.
+    """
+    found, unread = [], []
     for name in instances():
         if name == own:
             continue
         try:
             other = _read(name)
         except NotFoundError:
-            continue  # half of an instance: not up yet, or not any more
+            pins = PinFolder(name)
+            if pins.maps.is_dir() or pins.other_versions():
+                unread.append(name)
+            continue  # or not up yet, or not any more
         except LayoutError as error:
             _log.warning("%s; whether it shares anything with %s is not known", error, own)
+            unread.append(name)
             continue
         if other is not None:
             found.append(other)
-    return found
+    return Survey(tuple(found), tuple(unread))
 
 
 def _read(name: str) -> Other | None:
@@ -70,17 +93,17 @@ def _read(name: str) -> Other | None:
     with (
         Map.open_pinned(pins.maps / "ilax_abi") as abi,
         Map.open_pinned(pins.maps / "ilax_config") as config,
-        Map.open_pinned(pins.maps / "ilax_prefixes") as prefixes,
     ):
         check_abi_row(abi, name, older=True)
         row = Table(config).get(index_key(0))
-        if row is None or int(row["netns"]) != own_netns():
-            return None
-        rows = fabric.rows_of(Table(prefixes))
+    if row is None or int(row["netns"]) != own_netns():
+        return None
     uplink = int(row["uplink_ifindex"])
     tc = _tc_mode(pins, uplink)
     if not uplink or tc is None:
         return None
+    with Map.open_pinned(pins.maps / "ilax_prefixes") as prefixes:
+        rows = fabric.rows_of(Table(prefixes))
     # Also behind the end: what a killed `up` was about to serve.
     sir, locators = frozenset(fabric.sir_prefixes(rows)), frozenset(fabric.locators(rows))
     return Other(name, uplink, tc, sir, locators)
