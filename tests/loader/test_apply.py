@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,12 @@ from ilax.system.netlink import interface_names
 from ilax.translation import mappings
 from lab.cgroups import Cgroups, own_cgroups
 from lab.contract_1_0 import turn_back
+from lab.wait import until
 
 from .conftest import FILE_HEAD, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, TAG, UPLINK, Lab, ip, sir
 from .limit_state import assert_tidy, read
 
-USAGE, NOT_FOUND, CONFLICT, LAYOUT, CHANGES = 2, 3, 4, 6, 10
+USAGE, NOT_FOUND, CONFLICT, LAYOUT, MAP_FULL, CHANGES = 2, 3, 4, 6, 8, 10
 
 UP = f"{FILE_HEAD}max-limits = 64\n"
 
@@ -46,10 +50,10 @@ class Host:
     def plan(self, *options: str, code: int = 0) -> dict[str, Any]:
         done = self.lab.ilax("--json", "plan", *options, "--exit-code", str(self.file))
         assert done.exit_code in ((0, CHANGES) if not code else (code,)), done.output
-        if code:
-            return {}
-        told: dict[str, Any] = json.loads(done.stdout)
-        assert (done.exit_code == CHANGES) == told["changes"]
+        told: dict[str, Any] = json.loads(done.stdout or "{}")
+        if not code:
+            assert (done.exit_code == CHANGES) == told["changes"]
+            assert not told["blocked"]
         return told
 
     def apply(self, *options: str) -> str:
@@ -202,10 +206,9 @@ def test_prefixes_that_orphan_endpoints(host: Host) -> None:
     moved = UP.replace(LOCATOR, "2001:db8:42:77::/64")
     host.write(up=moved)
     # It is declared no more, but stays without --prune, and there `up` refuses.
-    assert host.plan()["blocked"]
+    assert host.plan(code=USAGE)["blocked"]
     refused = host.lab.ilax("apply", str(host.file))
     assert refused.exit_code == USAGE
-    assert not host.plan("--prune")["blocked"]
     host.apply("--prune")
 
 
@@ -214,9 +217,46 @@ def test_what_cannot_change_is_refused(host: Host) -> None:
     host.apply()
     for text in (UP.replace("1024", "2048"), f"{UP}cbit = false\n"):
         host.write(_mapping(7), up=text)
-        assert host.plan()["blocked"]
+        assert host.plan(code=CONFLICT)["blocked"]
         assert host.lab.ilax("apply", str(host.file)).exit_code == CONFLICT
         assert host.wire(7) is not None
+
+
+def _of_the_host(numbers: Iterable[int]) -> list[str]:
+    return [f'[[endpoint]]\nsir = "{sir(number)}"\nhost = true' for number in numbers]
+
+
+def _how_many(host: Host) -> int:
+    return len(json.loads(host.lab.ilax("--json", "endpoint", "list").output))
+
+
+def test_an_interrupt_tells_how_far_it_came(host: Host) -> None:
+    host.write()
+    host.apply()
+    host.write(*_of_the_host(range(1, 61)))
+    ilax = (sys.executable, "-m", "ilax", "--instance", host.lab.instance)
+    with subprocess.Popen(
+        [*ilax, "apply", str(host.file)], stderr=subprocess.PIPE, text=True
+    ) as job:
+        until(lambda: _how_many(host) > 0, "the first endpoint")
+        job.send_signal(signal.SIGINT)
+        _, told = job.communicate()
+    found = re.search(r"interrupted; (\d+) of 60 endpoints were done", told)
+    assert found, told
+    # One may have been made that was not counted yet.
+    assert _how_many(host) - int(found[1]) in (0, 1)
+    host.apply()
+    assert _how_many(host) == 60
+
+
+def test_an_error_tells_how_far_it_came(host: Host) -> None:
+    host.write()
+    host.apply()
+    host.write(*_of_the_host(range(1, 71)))
+    failed = host.lab.ilax("apply", str(host.file))
+    assert failed.exit_code == MAP_FULL
+    assert "64 of 70 endpoints were done" in "".join(failed.exception.__notes__)  # type: ignore[union-attr]
+    assert _how_many(host) == 64
 
 
 def test_an_up_that_did_not_finish_is_noticed(host: Host) -> None:

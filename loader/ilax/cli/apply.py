@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ilax.cli.context import Context, pass_context
-from ilax.errors import UsageError
+from ilax.cli.context import Context, bar, pass_context
+from ilax.errors import IlaxError, UsageError
 
 if TYPE_CHECKING:
     from ilax.declared.export import Exported
 
 # What `plan --exit-code` ends with where something is to be done.
 CHANGES = 10
+
+# Fewer endpoints are made before a bar could be read.
+_BAR_FROM_ENDPOINTS = 20
 
 # More mappings than that belong into a file of their own.
 _INLINE_MAX = 1000
@@ -40,7 +45,8 @@ def plan(context: Context, file: str, prune: bool, show: int, exit_code: bool) -
     """Show what `apply` would do with a FILE ("-": standard input).
 
     Nothing is changed. Without --exit-code the command ends with 0 whether there
-    is something to do or not. Like all commands it ends with 2 if the file is wrong.
+    is something to do or not. Where `apply` would be refused, it ends with the code
+    that `apply` would end with; like all commands with 2 if the file is wrong.
 
     \b
     Example:
@@ -51,11 +57,14 @@ def plan(context: Context, file: str, prune: bool, show: int, exit_code: bool) -
 
     planned = execution.plan(context.instance, file, prune=prune)
     lines = report.lines(planned.difference, show)
-    lines += [f"would be refused: {reason}" for reason in planned.blocked]
+    blocked = [str(planned.blocked)] if planned.blocked else []
+    lines += [f"would be refused: {reason}" for reason in blocked]
     lines += [f"note: {note}" for note in planned.notes]
     told = report.as_json(planned.difference, show)
-    told |= {"blocked": planned.blocked, "notes": planned.notes}
+    told |= {"blocked": blocked, "notes": planned.notes}
     context.show(told, "\n".join(lines))
+    if planned.blocked:
+        sys.exit(planned.blocked.exit_code)
     if exit_code and not planned.difference.empty:
         sys.exit(CHANGES)
 
@@ -79,11 +88,37 @@ def apply(context: Context, file: str, prune: bool, show: int) -> None:
     """
     from ilax.declared import execution, report
 
-    done = execution.apply(context.instance, file, prune=prune)
+    with _progress() as progress:
+        done = execution.apply(context.instance, file, prune=prune, progress=progress)
     lines = report.lines(done.difference, show)
     lines += [f"note: {note}" for note in done.notes]
     told = report.as_json(done.difference, show) | {"notes": done.notes}
     context.show(told, "\n".join(lines))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar for many endpoints; what ends them early tells how far they came."""
+    reached, steps = 0, 0
+    with ExitStack() as shown:
+        advance: Callable[[int], None] | None = None
+
+        def report(done: int, of: int) -> None:
+            nonlocal reached, steps, advance
+            if advance is None:
+                advance = shown.enter_context(bar(of, "endpoints", _BAR_FROM_ENDPOINTS))
+            advance(done - reached)
+            reached, steps = done, of
+
+        try:
+            yield report
+        except (IlaxError, KeyboardInterrupt) as error:
+            how_far = f"{reached} of {steps} endpoints were done; `apply` again goes on from there"
+            if isinstance(error, KeyboardInterrupt):
+                raise IlaxError(f"interrupted; {how_far}") from None
+            if steps:
+                error.add_note(how_far)
+            raise
 
 
 @click.command()

@@ -8,7 +8,8 @@ import dataclasses
 import enum
 import json
 import signal
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -118,6 +119,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
         ).rstrip()
 
     return "\n".join([line(list(header)), *(line(row) for row in cells)])
+
+
+@contextlib.contextmanager
+def bar(steps: int, label: str, at_least: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error for long work; nothing for short work."""
+    if steps < at_least:
+        yield lambda count: None
+        return
+    with click.progressbar(length=steps, label=label, file=sys.stderr) as shown:
+        yield shown.update
 
 
 def counted(number: int, noun: str) -> str:

@@ -9,7 +9,7 @@ import itertools
 import os
 import stat
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
@@ -17,7 +17,7 @@ from typing import TextIO
 import click
 
 from ilax.address import Address, Prefix
-from ilax.cli.context import ADDRESS, PREFIX_64, Context, counted, pass_context
+from ilax.cli.context import ADDRESS, PREFIX_64, Context, bar, counted, pass_context
 from ilax.errors import NotFoundError, UsageError
 from ilax.system import files
 
@@ -130,7 +130,7 @@ def import_file(context: Context, file: str, file_format: str | None) -> None:
     chosen = file_format or mapping_files.format_of(file)
     with (
         Instance.open(context.instance) as instance,
-        _bar(_count_lines(file), "importing") as advance,
+        bar(_count_lines(file), "importing", _BAR_FROM_ROWS) as advance,
         closing(_lines(file)) as lines,
     ):
         try:
@@ -242,13 +242,3 @@ def _count_lines(file: str) -> int:
     with suppress(OSError), Path(file).open("rb") as stream:
         return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
     return 0
-
-
-@contextmanager
-def _bar(rows: int, label: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error for long work; nothing for short work."""
-    if rows < _BAR_FROM_ROWS:
-        yield lambda count: None
-        return
-    with click.progressbar(length=rows, label=label, file=sys.stderr) as bar:
-        yield bar.update

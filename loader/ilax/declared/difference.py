@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ilax.declared import difference_limits, difference_mappings
 from ilax.declared.difference_limits import LimitsDifference
@@ -20,9 +20,6 @@ from ilax.hooks.xdp_slot import Slot
 from ilax.instances import lifecycle
 from ilax.limiting import limits
 from ilax.system.netlink import interface_names, namespace_path
-
-if TYPE_CHECKING:
-    pass
 
 # Key -> what is in force and what is declared.
 Fields = dict[str, tuple[Any, Any]]

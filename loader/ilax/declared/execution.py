@@ -15,7 +15,7 @@ goes on from there. The order:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -42,12 +42,12 @@ class Planned:
     """What would happen.
 
     Attributes:
-        blocked: why it cannot happen as it is; nothing would be changed.
+        blocked: what `apply` would raise, with nothing changed; None: nothing.
         notes: doubts about the file.
     """
 
     difference: Difference
-    blocked: list[str] = field(default_factory=list)
+    blocked: IlaxError | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -75,17 +75,27 @@ def plan(instance: str, file: str, *, prune: bool) -> Planned:
         names = _resolve(document, network, problems)
         with _opened(instance) as opened:
             found = _compare(document, opened, network, names, problems, prune=prune)
-            blocked = []
+            blocked = None
             if opened is not None and found.up and not _orphans(document, found):
                 try:
                     lifecycle.check_upgrade(opened, difference.options_of(document))
                 except IlaxError as error:
-                    blocked.append(str(error))
+                    blocked = error
     return Planned(found, blocked, list(document.notes))
 
 
-def apply(instance: str, file: str, *, prune: bool) -> Applied:
+def apply(
+    instance: str,
+    file: str,
+    *,
+    prune: bool,
+    progress: Callable[[int, int], None] = lambda done, steps: None,
+) -> Applied:
     """Make it so.
+
+    Args:
+        progress: called with how many endpoints are done, and of how many: what
+            takes long where there is much of it.
 
     Raises:
         DeclarationError: the file is wrong, or names what this host has not;
@@ -108,7 +118,7 @@ def apply(instance: str, file: str, *, prune: bool) -> Applied:
             found = first
             if found is None or found.up:
                 found = _compare(document, opened, network, names, problems, prune=prune)
-            Steps(opened, network, names).take(found)
+            Steps(opened, network, names, progress).take(found)
         if first is None:
             first = replace(found, up={"contract": ("of an older minor", "current")})
     return Applied(first, notes)

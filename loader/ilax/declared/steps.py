@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Steps:
-    """Where the steps are taken."""
+    """Where the steps are taken.
+
+    Attributes:
+        progress: called before the first endpoint and after each one with how many
+            are done, and of how many.
+    """
 
     instance: Instance
     network: Network
     names: Names
+    progress: Callable[[int, int], None]
 
     def take(self, found: Difference) -> None:
         """Do all that a difference asks for, in the order of `execution.py`."""
@@ -38,18 +45,7 @@ class Steps:
         doomed = set(found.limits.surplus) if found.prune else set()
         if found.limits.changes or doomed:
             limits_bulk.put_all(self.instance, found.limits.wanted, doomed)
-        if found.prune:
-            for endpoint in found.surplus_endpoints:
-                containers.delete(self.instance, endpoint.sir)
-                wire = found.mappings.wanted_wire(endpoint.sir)
-                if wire is not None:
-                    # Its own row has gone with it, and may be declared all the same.
-                    mappings.add(self.instance, endpoint.sir, wire=wire)
-        made = [one for one in found.endpoints if one.wish.netns and (one.anew or not one.row)]
-        if made:
-            containers.sweep(self.instance, [one.wish.sir for one in made])
-        for change in found.endpoints:
-            self._put_endpoint(change)
+        self._take_endpoints(found)
         if found.prune:
             self._delete_mappings(surplus)
             self._remove_devices(found)
@@ -79,6 +75,24 @@ class Steps:
             mappings.delete_bulk(self.instance, sir)
 
     # --- endpoints -------------------------------------------------------------
+
+    def _take_endpoints(self, found: Difference) -> None:
+        surplus = found.surplus_endpoints if found.prune else []
+        steps = len(surplus) + len(found.endpoints)
+        self.progress(0, steps)
+        for done, endpoint in enumerate(surplus, 1):
+            containers.delete(self.instance, endpoint.sir)
+            wire = found.mappings.wanted_wire(endpoint.sir)
+            if wire is not None:
+                # Its own row has gone with it, and may be declared all the same.
+                mappings.add(self.instance, endpoint.sir, wire=wire)
+            self.progress(done, steps)
+        made = [one for one in found.endpoints if one.wish.netns and (one.anew or not one.row)]
+        if made:
+            containers.sweep(self.instance, [one.wish.sir for one in made])
+        for done, change in enumerate(found.endpoints, len(surplus) + 1):
+            self._put_endpoint(change)
+            self.progress(done, steps)
 
     def _put_endpoint(self, change: EndpointChange) -> None:
         wish = change.wish
