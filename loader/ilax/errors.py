@@ -158,8 +158,11 @@ class TracingError(IlaxError):
         return "\n    ".join([super().__str__(), *self.details])
 
 
-def check_system_call(result: int, action: str) -> int:
+def check_system_call(result: int, action: str, *, admin: bool = False) -> int:
     """Return `result`, or raise for a negative errno.
+
+    Args:
+        admin: the call needs CAP_SYS_ADMIN, too.
 
     Raises:
         PrivilegeError: for EPERM, which the bpf and netlink calls use for a
@@ -171,7 +174,7 @@ def check_system_call(result: int, action: str) -> int:
     if -result in (errno_module.EPERM, errno_module.EACCES):
         from ilax.system.privileges import missing_capabilities
 
-        missing = missing_capabilities()
+        missing = missing_capabilities(admin=admin)
         if missing:
             raise PrivilegeError(
                 f"cannot {action}: missing {', '.join(missing)}",

@@ -147,6 +147,17 @@ def test_every_command_needs_no_more_than_three(bare: Lab, tmp_path: Path) -> No
     assert not host.ilax.pins.exists()
 
 
+def test_what_enters_a_container_names_the_capability(pair: Lab) -> None:
+    host = pair.hosts[0]
+    few = ("setpriv", "--bounding-set=-all,+bpf,+net_admin,+perfmon")
+    weak = Ilax(host.ns, host.ilax.instance, few)
+    task = host.containers[0].ns.name
+    for arguments in (("export",), ("explain", "--in", task, "--dst", str(pair.plan.sir(8)))):
+        done = weak.try_(*arguments)
+        assert done.returncode == PRIVILEGE, done
+        assert "missing CAP_SYS_ADMIN" in done.stderr
+
+
 def test_nobody_may_do_nothing(pair: Lab) -> None:
     host, task = pair.hosts[0], pair.containers[0]
     before = network_state(host.ns)

@@ -7,7 +7,9 @@ import shlex
 import subprocess
 import sys
 
-from .conftest import BLOCK, LOCATOR, SIR_PREFIX, UPLINK, Lab
+import pytest
+
+from .conftest import BLOCK, LOCATOR, SIR_PREFIX, UPLINK, Lab, sir
 
 NOT_FOUND, CONFLICT = 3, 4
 
@@ -61,3 +63,42 @@ def test_an_instance_that_is_hidden_is_not_said_to_be_started(running: Lab) -> N
         assert "no bpffs is mounted" in done.stderr and "nsenter --net" in done.stderr
         assert "ilax up" not in done.stderr
     assert running.ilax("status").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("limit", "list"),
+        ("limit", "watch", "--interval", "0.1", "--count", "1"),
+        ("top", "--once"),
+        ("explain", "--in", sir(5), "--dst", sir(6)),
+        ("endpoint", "show", sir(5)),
+        ("check", "--ignore", "sysctl.forwarding"),
+        ("export",),
+        ("status",),
+    ],
+    ids=lambda command: "-".join(command[:2]),
+)
+def test_what_has_no_limits_is_shown_without_cgroups(
+    running: Lab, command: tuple[str, ...]
+) -> None:
+    assert running.ilax("endpoint", "add", sir(5), "--netns", running.container).exit_code == 0
+    done = _without_cgroups(running, *command)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+
+
+def test_a_limit_without_cgroups_is_refused(running: Lab) -> None:
+    done = _without_cgroups(running, "limit", "set", "some.slice", "--rate", "1mbit")
+    assert done.returncode == NOT_FOUND
+    assert "no cgroup v2 hierarchy is mounted; nothing was changed" in done.stderr
+
+
+def _without_cgroups(lab: Lab, *command: str) -> subprocess.CompletedProcess[str]:
+    ilax = shlex.join([sys.executable, "-m", "ilax", "--instance", lab.instance, *command])
+    unmounted = "for at in $(findmnt -nlo TARGET -t cgroup2 | tac); do umount -l $at || exit; done"
+    return subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"{unmounted}; exec {ilax}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -92,7 +92,9 @@ class Map(Handle):
     def by_id(cls, number: int) -> Self:
         """Open a map by the kernel's number; needs CAP_SYS_ADMIN."""
         return cls(
-            check_system_call(_libbpf.lib.bpf_map_get_fd_by_id(number), f"open map number {number}")
+            check_system_call(
+                _libbpf.lib.bpf_map_get_fd_by_id(number), f"open map number {number}", admin=True
+            )
         )
 
     @property

@@ -78,10 +78,12 @@ class Program(Handle):
 
     @classmethod
     def by_id(cls, number: int) -> Self:
-        """Open a loaded program by the kernel's number."""
+        """Open a loaded program by the kernel's number; needs CAP_SYS_ADMIN."""
         return cls(
             check_system_call(
-                _libbpf.lib.bpf_prog_get_fd_by_id(number), f"open program number {number}"
+                _libbpf.lib.bpf_prog_get_fd_by_id(number),
+                f"open program number {number}",
+                admin=True,
             )
         )
 

@@ -161,7 +161,7 @@ class View(Closing):
     @cached_property
     def missing(self) -> list[str]:
         """Capabilities that this process lacks."""
-        return missing_capabilities(namespaces=True)
+        return missing_capabilities(admin=True)
 
     # --- programs and links ----------------------------------------------------
 

@@ -79,7 +79,7 @@ def add(instance: Instance, options: AddOptions, *, swept: bool = False) -> Endp
         NotFoundError: there is no such namespace.
         MapFullError: no room for another endpoint.
     """
-    require_capabilities("connect a container", namespaces=True)
+    require_capabilities("connect a container", admin=True)
     instance.require_own_netns("connect a container")
     check_device_name(options.device)
     check_delivery(options.delivery, options.link)

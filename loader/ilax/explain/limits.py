@@ -73,6 +73,8 @@ def used(
         before: `counts` before the run.
         cpu: of the run.
     """
+    if not slots:
+        return []
     changed = [
         Counted(*(getattr(now, f.name) - getattr(then, f.name) for f in fields(Counted)))
         for now, then in zip(counts(sandbox, slots), before, strict=True)

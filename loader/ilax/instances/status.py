@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ilax.bpf import Link, Program
 from ilax.contract.tables import index_key
-from ilax.errors import NotFoundError, SystemCallError
+from ilax.errors import IlaxError, NotFoundError
 from ilax.hooks import xdp_slot
 from ilax.translation import fabric
 
@@ -72,7 +72,7 @@ def _program(number: int) -> tuple[str, str]:
     try:
         with Program.by_id(number) as program:
             return program.name, program.tag
-    except SystemCallError:
+    except IlaxError:
         return f"number {number}", ""
 
 

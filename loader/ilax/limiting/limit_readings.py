@@ -218,6 +218,8 @@ class _Reader:
 
 def read_all(instance: Instance) -> list[Limit]:
     """All limits, by the path of their cgroups."""
+    if not slots_by_cgroup(instance):
+        return []  # also where no hierarchy of cgroups is mounted
     reader = _Reader(instance)
     return sorted(map(reader.read, reader.slots), key=lambda limit: limit.cgroup.split("/"))
 
@@ -287,6 +289,8 @@ _NOTHING = Counted(*[0] * len(fields(Counted)))
 
 def rates(before: Sample, after: Sample) -> list[Rates]:
     """Rates by the path of the cgroups; a limit set meanwhile counts from 0."""
+    if not after.limits:
+        return []
     tree = Tree.read()
     seconds = (after.at_ns - before.at_ns) / 1e9
     found = []

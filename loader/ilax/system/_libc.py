@@ -7,7 +7,7 @@ import ctypes
 import os
 from pathlib import Path
 
-from ilax.errors import SystemCallError
+from ilax.errors import SystemCallError, check_system_call
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong,
@@ -72,8 +72,8 @@ def enter_network_namespace(fd: int) -> None:
     """Move the calling thread, as setns(2) does.
 
     Raises:
-        SystemCallError: with the errno; EPERM means that CAP_SYS_ADMIN is
-            missing.
+        PrivilegeError: CAP_SYS_ADMIN is missing.
+        SystemCallError: all else.
     """
     if _libc.setns(fd, _CLONE_NEWNET):
-        raise SystemCallError("enter a network namespace", ctypes.get_errno())
+        check_system_call(-ctypes.get_errno(), "enter a network namespace", admin=True)

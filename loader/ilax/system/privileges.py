@@ -24,12 +24,12 @@ def _effective() -> int:
     return 0
 
 
-def missing_capabilities(*, namespaces: bool = False) -> list[str]:
+def missing_capabilities(*, admin: bool = False) -> list[str]:
     """Names of the needed capabilities that are not in the effective set.
 
     Args:
-        namespaces: also ask for CAP_SYS_ADMIN, which entering the network
-            namespace of a container (setns) needs.
+        admin: also ask for CAP_SYS_ADMIN, which entering the network namespace of
+            a container (setns) needs, and opening a BPF object by its number.
     """
     effective = _effective()
 
@@ -41,18 +41,18 @@ def missing_capabilities(*, namespaces: bool = False) -> list[str]:
         for name, bit in NEEDED.items()
         if not has(bit) and not (bit != _CAP_NET_ADMIN and has(_CAP_SYS_ADMIN))
     ]
-    if namespaces and not has(_CAP_SYS_ADMIN):
+    if admin and not has(_CAP_SYS_ADMIN):
         missing.append("CAP_SYS_ADMIN")
     return missing
 
 
-def require_capabilities(action: str, *, namespaces: bool = False) -> None:
+def require_capabilities(action: str, *, admin: bool = False) -> None:
     """Raise before anything is touched.
 
     Raises:
         PrivilegeError: names every missing capability.
     """
-    missing = missing_capabilities(namespaces=namespaces)
+    missing = missing_capabilities(admin=admin)
     if missing:
         raise PrivilegeError(
             f"cannot {action}: missing {', '.join(missing)}; nothing was changed",

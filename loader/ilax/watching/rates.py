@@ -59,15 +59,16 @@ class _Names:
         # In the order of their addresses, where they are equal in all else.
         self.rows = rows[np.lexsort((rows["sir"]["identifier"], rows["sir"]["prefix"]))]
         by_cgroup = slots_by_cgroup(instance)
-        self.tree = tree or Tree.read()
-        if any(cgroup not in self.tree.by_id for cgroup in by_cgroup):
+        # Without limits no hierarchy is asked for: a host may have none of version 2.
+        self.tree = tree
+        if by_cgroup and (tree is None or not tree.by_id.keys() >= by_cgroup.keys()):
             self.tree = Tree.read()
         self.cgroups = {slot: cgroup for cgroup, slot in by_cgroup.items()}
 
     def limit(self, slot: int) -> str | None:
         """Path of a limit's cgroup."""
         cgroup = self.cgroups.get(slot)
-        return None if cgroup is None else self.tree.name(cgroup)
+        return None if cgroup is None or self.tree is None else self.tree.name(cgroup)
 
 
 class Rates:
