@@ -16,7 +16,7 @@ import ilax
 from ilax.bpf import Link, Program
 from ilax.bpf.link import xdp_program_on
 from ilax.contract import schema
-from ilax.contract.tables import index_key
+from ilax.contract.tables import Table, index_key
 from ilax.errors import NotFoundError, PrivilegeError, SystemCallError
 from ilax.exporter.families import counters, gauge, gauges
 from ilax.hooks import xdp_slot
@@ -38,14 +38,14 @@ def contract(instance: Instance) -> Iterator[Family]:
     """Which versions meet here."""
     version = schema.enum("ilax_version")
     made = InfoMetricFamily("ilax_build", "Versions of ilax and of the map contract.")
-    row: Any = instance.maps["ilax_abi"].lookup(index_key(0))
+    row: Any = Table(instance.maps["ilax_abi"]).get(index_key(0))
     made.add_metric(
         [],
         {
             "name": instance.name,
             "version": ilax.__version__,
-            "contract": f"{version['ILAX_ABI_MAJOR']}.{int.from_bytes(row[6:8], 'little')}",
-            "layout": row[8:16].hex(),
+            "contract": f"{version['ILAX_ABI_MAJOR']}.{row['minor']}",
+            "layout": row["layout"].tobytes()[:8].hex(),
         },
     )
     yield made
