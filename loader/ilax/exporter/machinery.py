@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from prometheus_client.core import InfoMetricFamily
 
 import ilax
 from ilax.bpf import Link, Program
 from ilax.bpf.link import xdp_program_on
 from ilax.contract import schema
-from ilax.contract.tables import Table, index_key
+from ilax.contract.tables import index_key
 from ilax.errors import NotFoundError, PrivilegeError, SystemCallError
 from ilax.exporter.families import counters, gauge, gauges
 from ilax.hooks import xdp_slot
@@ -38,7 +39,8 @@ def contract(instance: Instance) -> Iterator[Family]:
     """Which versions meet here."""
     version = schema.enum("ilax_version")
     made = InfoMetricFamily("ilax_build", "Versions of ilax and of the map contract.")
-    row: Any = Table(instance.maps["ilax_abi"]).get(index_key(0))
+    raw = instance.maps["ilax_abi"].lookup(index_key(0))
+    row = np.frombuffer(raw or b"", schema.dtype("ilax_abi"), 1)[0]
     made.add_metric(
         [],
         {
