@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab import operator, probes, scenarios, tcp
+from lab.capture import mac_of
 from lab.cleanup import PREFIX
 from lab.operator import Options
 from lab.topology import Lab, Plan
@@ -23,6 +24,20 @@ def test_by_path_and_by_process(pair: Lab) -> None:
             ilax("endpoint", "del", task.address)
             ilax("endpoint", "add", task.address, "--netns", name)
             probes.must_ping(peer.ns, task.address)
+
+
+def test_its_devices_have_addresses_that_udev_leaves_alone(pair: Lab) -> None:
+    """Others get one of udev's after the other end was told (MACAddressPolicy=persistent)."""
+    task = pair.containers[0]
+    (name,) = (
+        row["ifname"]
+        for row in task.host.ns.ip_json("link")
+        if task.address in row.get("ifalias", "")
+    )
+    for namespace, device in ((task.host.ns, name), (task.ns, "eth0")):
+        assert namespace.keeps_its_mac(device)
+        first = int(mac_of(namespace, device).split(":")[0], 16)
+        assert first & 3 == 2  # unicast, locally administered
 
 
 def test_a_device_of_another_name(pair: Lab) -> None:

@@ -17,6 +17,7 @@ from lab.wait import until
 
 FOLDER = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
+_NET_ADDR_SET = 3  # of <linux/netdevice.h>
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -145,6 +146,12 @@ class Namespace:
     def devices(self) -> list[str]:
         """Names of its interfaces, without `lo`."""
         return [row["ifname"] for row in self.ip_json("link") if row["ifname"] != "lo"]
+
+    def keeps_its_mac(self, device: str) -> bool:
+        """Whether somebody has given a device its hardware address, so that udev does not."""
+        # Another mount of /sys shows the devices of another namespace.
+        file = f"/sys/class/net/{device}/addr_assign_type"
+        return int(run("ip", "netns", "exec", self.name, "cat", file).stdout) == _NET_ADDR_SET
 
     def listens(self, port: int) -> bool:
         """Whether a TCP socket listens on a port."""

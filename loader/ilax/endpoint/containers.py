@@ -32,6 +32,7 @@ from ilax.system.netlink import (
     inside,
     interface_names,
     namespace_path,
+    random_mac,
 )
 from ilax.system.privileges import require_capabilities
 from ilax.translation import fabric
@@ -270,6 +271,11 @@ def _make_link(
             host = network.interface_by_index(inner.peer)
             if host is None:
                 raise NotFoundError(f"the new device of {options.sir} has disappeared")
+            if options.link == "netkit":
+                network.set_mac(host.index, random_mac())
+                inner_network.set_mac(inner.index, random_mac())
+                host = network.interface(host.name)
+                inner = inner_network.interface(options.device)
             turn_gro_on(options.device)
             inner_network.set_up(LOOPBACK)
             inner_network.add_address(inner.index, str(options.sir), 128)

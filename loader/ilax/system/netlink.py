@@ -31,6 +31,9 @@ _NUD_PERMANENT = 0x80
 _IFA_F_NODAD = 0x02
 _MAIN_TABLE = 254
 _FAMILY = socket.AF_INET6
+# Of the first byte of an Ethernet address.
+_MULTICAST, _LOCAL = 1, 2
+_MAC_BYTES = 6
 # <linux/nsfs.h>, <linux/sched.h>
 _NS_GET_NSTYPE = 0xB703
 _CLONE_NEWNET = 0x40000000
@@ -149,13 +152,22 @@ class Network:
             peer_namespace: descriptor of that namespace.
             mtu: bytes, of both ends.
         """
+        # udev gives an address of its own to a device that was made without one
+        # (MACAddressPolicy=persistent), at some time after we have told the other end.
         arguments: dict[str, Any] = {
             "kind": "veth",
-            "peer": {"ifname": peer, "net_ns_fd": peer_namespace, "mtu": mtu},
+            "address": random_mac().hex(":"),
+            "peer": {
+                "ifname": peer,
+                "net_ns_fd": peer_namespace,
+                "mtu": mtu,
+                "address": random_mac().hex(":"),
+            },
         }
         if kind == "netkit":
             from ilax.system import netkit
 
+            # The kernel makes none with an address: see `set_mac`.
             arguments = netkit.arguments(peer, peer_namespace, mtu)
         with errors(f"make a {kind} pair with {peer} at its other end"):
             self._ipr.link("add", ifname=template, mtu=mtu, **arguments)
@@ -353,6 +365,13 @@ def sysctl(device: str, name: str) -> int | None:
     with contextlib.suppress(OSError, ValueError):
         return int(Path("/proc/sys/net/ipv6/conf", device, name).read_text())
     return None
+
+
+def random_mac() -> bytes:
+    """A hardware address of nobody: unicast, locally administered (RFC 7042, 2.1)."""
+    mac = bytearray(os.urandom(_MAC_BYTES))
+    mac[0] = mac[0] & ~_MULTICAST | _LOCAL
+    return bytes(mac)
 
 
 def interface_names() -> dict[int, str]:

@@ -48,6 +48,7 @@ def _kinds(tasks: list[Container]) -> set[str]:
 
 def test_the_devices_are_netkit(lab: Lab) -> None:
     assert _kinds(lab.containers) == {"netkit"}
+    assert all(task.ns.keeps_its_mac("eth0") for task in lab.containers)
 
 
 def test_everybody_reaches_everybody(lab: Lab) -> None:
