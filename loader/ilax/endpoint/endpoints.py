@@ -353,18 +353,37 @@ def _remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
     if host:
         return
     device = network.interface_by_index(endpoint.ifindex)
-    if device is not None and (
-        endpoint.owns_link and device.alias == link_alias(instance.name, endpoint.sir)
-    ):
+    if device is not None and _is_anothers(instance, device, endpoint):
+        return  # with its port and its program; a row may say anything
+    if device is not None and endpoint.owns_link and _made_it(network, instance, device, endpoint):
         # The device before its program: a container is never without checks.
         network.delete_interface(endpoint.ifindex)
         device = None
+    hook = port_hook(endpoint.ifindex)
     if device is not None:
         network.delete_route(f"{endpoint.sir}/128", endpoint.ifindex)
         network.delete_neighbour(endpoint.ifindex, str(endpoint.sir))
-    attach.detach_tc(network if device else None, instance.pins.links, port_hook(endpoint.ifindex))
-    instance.ports.delete(index_key(endpoint.ifindex))
-    instance.devices.delete(index_key(endpoint.ifindex))
+        attach.detach_tc(network, instance.pins.links, hook, CONTAINER_PROGRAM)
+        instance.ports.delete(index_key(endpoint.ifindex))
+        instance.devices.delete(index_key(endpoint.ifindex))
+    else:
+        forget_port(instance, endpoint.ifindex)
+
+
+def _is_anothers(instance: Instance, device: Interface, endpoint: Endpoint) -> bool:
+    """Whether a device says that it is of another endpoint of ours."""
+    own = link_alias(instance.name, endpoint.sir)
+    return device.alias.startswith(link_alias(instance.name, "")) and device.alias != own
+
+
+def _made_it(network: Network, instance: Instance, device: Interface, endpoint: Endpoint) -> bool:
+    """Whether a device is the one that was made for an endpoint.
+
+    Its alias says so; and where somebody has written another one, our program on it.
+    """
+    return device.alias == link_alias(instance.name, endpoint.sir) or attach.is_attached(
+        network, instance.pins.links, port_hook(device.index), CONTAINER_PROGRAM
+    )
 
 
 def _keys(instance: Instance, endpoint: Endpoint) -> list[bytes]:
@@ -386,7 +405,7 @@ def remove_all(network: Network, instance: Instance) -> None:
     sweep_ports(instance)
     keys, _ = instance.ports.rows()
     for ifindex in keys.tolist():
-        attach.detach_tc(network, instance.pins.links, port_hook(ifindex))
+        attach.detach_tc(network, instance.pins.links, port_hook(ifindex), CONTAINER_PROGRAM)
         instance.ports.delete(index_key(ifindex))
 
 

@@ -186,11 +186,29 @@ def filter_program(network: Network, hook: Hook) -> int | None:
     return None
 
 
-def detach_tc(network: Network | None, links: Path, hook: Hook) -> None:
-    """Take our program off, whichever way it was attached."""
+def detach_tc(network: Network | None, links: Path, hook: Hook, program: str = "") -> None:
+    """Take our program off, whichever way it was attached.
+
+    Args:
+        program: leave a filter alone that is another one of ours.
+    """
     _unpin(links / hook.link)
     if network is not None:
-        remove_filter(network, hook)
+        remove_filter(network, hook, program)
+
+
+def is_attached(network: Network, links: Path, hook: Hook, program: str) -> bool:
+    """Whether a program of ours is there; then the device is the one that it was put on.
+
+    Both go with their device, so none is ever found at another one of its number.
+    """
+    if any(_is_ours(item) and _filter_name(item) == program for item in _filters(network, hook)):
+        return True
+    try:
+        with Link.open_pinned(links / hook.link) as link:
+            return link.info().ifindex == hook.ifindex
+    except NotFoundError:
+        return False
 
 
 def detach_xdp(links: Path) -> None:
@@ -337,9 +355,14 @@ def _filters(network: Network, hook: Hook) -> list[Any]:
     return [item for item in found if item["handle"]]
 
 
-def remove_filter(network: Network, hook: Hook) -> None:
-    """Remove our filter, and the qdisc with it if nobody else uses it."""
-    if not any(_is_ours(item) for item in _filters(network, hook)):
+def remove_filter(network: Network, hook: Hook, program: str = "") -> None:
+    """Remove our filter, and the qdisc with it if nobody else uses it.
+
+    Args:
+        program: only if it is that one.
+    """
+    ours = [_filter_name(item) for item in _filters(network, hook) if _is_ours(item)]
+    if not ours or (program and program not in ours):
         return
     action = f"remove the filter of interface {hook.ifindex}"
     with errors(action, fine=_NO_FILTERS):
