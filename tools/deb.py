@@ -66,6 +66,7 @@ def build(output: Path) -> Path:
         _copy(ROOT / "packaging/hooks", tree / "usr/share/ilax", "*", mode=0o755)
         _copy(ROOT / "maps_schema", tree / "usr/include/ilax", "*.h")
         _copy(ROOT / "examples", tree / "usr/share/doc/ilax/examples", "*.toml")
+        _copy(ROOT / "examples", tree / "usr/share/doc/ilax/examples", "*.csv")
         _completions(tree / "usr/share")
         _licences(tree / "usr/share/doc/ilax/copyright")
         _man_pages(tree / "usr/share/man/man8")

@@ -299,6 +299,15 @@ def test_commands_outside_of_the_namespace_change_nothing(running: Lab) -> None:
     assert running.ilax("down", "--force").exit_code == 0
 
 
+@pytest.mark.parametrize("option", ["--sir-prefix", "--locator", "--block"])
+def test_a_prefix_is_given_once(lab: Lab, option: str) -> None:
+    value = {"--sir-prefix": SIR_PREFIX, "--locator": LOCATOR, "--block": BLOCK}[option]
+    done = lab.up(option, value)
+    assert done.exit_code == USAGE
+    assert f"{value} is given twice; nothing was changed" in str(done.exception)
+    assert lab.ilax("status").exit_code == NOT_FOUND
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_a_script(lab: Lab, shell: str) -> None:
     assert "_ILAX_COMPLETE" in lab.ilax("completion", shell).output

@@ -233,6 +233,14 @@ def test_a_link_that_let_go_is_seen(running: Lab) -> None:
     assert found["ilax_link_attached", "uplink_ingress"] == 1
 
 
+def test_a_link_without_its_pin_is_seen(running: Lab) -> None:
+    with Instance.open(running.instance) as instance:
+        (instance.pins.links / "uplink_ingress").unlink()
+    found = scrape(running)
+    assert found["ilax_link_attached", "uplink_ingress"] == 0
+    assert found["ilax_link_attached", "uplink_egress"] == 1
+
+
 def test_a_part_that_fails_is_named_and_hides_no_other(running: Lab) -> None:
     with Instance.open(running.instance) as instance:
         programs = instance.pins.programs
@@ -290,6 +298,11 @@ def test_one_page_is_served_and_nothing_else(running: Lab) -> None:
             with socket.create_connection(("::1", server.listen.port)) as connection:
                 connection.sendall(b"POST /metrics HTTP/1.0\r\n\r\n")
                 assert connection.makefile("rb").readline().split()[1] == b"501"
+            with socket.create_connection(("::1", server.listen.port)) as connection:
+                connection.sendall(b"HEAD /metrics HTTP/1.0\r\n\r\n")
+                head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+                assert b" 200 " in head.splitlines()[0]
+                assert not body
             with urllib.request.urlopen(server.url) as answer:
                 assert read(answer.read())["ilax_up",] == 1
             with pytest.raises(SystemCallError, match="listen"):

@@ -50,7 +50,7 @@ echo ---
 cat /usr/share/doc/ilax/copyright
 echo ---
 ls /usr/share/zsh/vendor-completions/_ilax /usr/share/fish/vendor_completions.d/ilax.fish
-ls /usr/share/doc/ilax/examples/host.toml
+ls /usr/share/doc/ilax/examples/host.toml /usr/share/doc/ilax/examples/mappings.csv
 bash -euc '. /usr/share/bash-completion/completions/ilax; complete -p ilax'
 echo ---
 python3 -I -c 'import ilax' 2>&1 || true

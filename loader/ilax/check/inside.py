@@ -184,7 +184,7 @@ def _device(seen: _Inside, link: Interface) -> Iterator[Finding]:
 def _ways(seen: _Inside, link: Interface) -> Iterator[Finding]:
     endpoint, name, sir = seen.endpoint, link.name, str(seen.endpoint.sir)
     if seen.off:
-        setting = f"net.ipv6.conf.{name}.disable_ipv6"
+        setting = sysctls.name(name, "disable_ipv6")
         yield NO_IPV6.found(
             sir,
             seen=f"{setting} is 1",

@@ -133,15 +133,15 @@ def settings(view: View) -> Iterator[Finding]:
     accept = sysctls.read(name, "accept_ra")
     if learned and sysctls.read(name, "forwarding") == 1 and accept != 2:
         yield ACCEPT_RA.found(
-            f"net.ipv6.conf.{name}.accept_ra",
+            sysctls.name(name, "accept_ra"),
             seen=f"{accept}, and route {learned[0].destination} was learned so",
             expected="2",
-            command=f"sysctl -w net.ipv6.conf.{name}.accept_ra=2",
+            command=f"sysctl -w {sysctls.name(name, 'accept_ra')}=2",
         )
     if sysctls.read(name, "disable_ipv6"):
         yield NO_IPV6.found(
-            f"net.ipv6.conf.{name}.disable_ipv6",
+            sysctls.name(name, "disable_ipv6"),
             seen="1",
             expected="0",
-            command=f"sysctl -w net.ipv6.conf.{name}.disable_ipv6=0 && {restore.command(view)}",
+            command=f"sysctl -w {sysctls.name(name, 'disable_ipv6')}=0 && {restore.command(view)}",
         )

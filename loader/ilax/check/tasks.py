@@ -158,7 +158,7 @@ def _attach(view: View, index: int) -> None:
 def _device(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding]:
     network, sir = view.network, endpoint.sir
     if sysctls.read(link.name, "disable_ipv6"):
-        name = f"net.ipv6.conf.{link.name}.disable_ipv6"
+        name = sysctls.name(link.name, "disable_ipv6")
         yield NO_IPV6.found(
             sir,
             seen=f"{name} is 1",
@@ -212,7 +212,7 @@ def _advertisements(view: View, endpoint: Endpoint, link: Interface) -> Iterator
     learned = view.here.learned_by(link.index)
     if not learned and not sysctls.accepts_advertisements(link.name):
         return
-    name = f"net.ipv6.conf.{link.name}.accept_ra"
+    name = sysctls.name(link.name, "accept_ra")
     seen = f"{name} is {sysctls.read(link.name, 'accept_ra')}"
     if learned:
         seen += f", and route {learned[0].destination} was learned so"

@@ -18,7 +18,12 @@ GONE = kind("uplink.gone", Severity.ERROR, "the uplink is not there any more")
 DOWN = kind("uplink.down", Severity.ERROR, "the uplink is down")
 MTU = kind(
     "uplink.mtu", Severity.WARNING,
-    "the uplink's MTU was changed after `up` had read it", Remedy.UP,
+    "the uplink's MTU was raised after `up` had read it: what it would carry is refused", Remedy.UP,
+)  # fmt: skip
+MTU_SMALL = kind(
+    "uplink.mtu-small", Severity.ERROR,
+    "the uplink's MTU was lowered after `up` had read it: larger packets are lost, and nobody is "
+    "told", Remedy.UP,
 )  # fmt: skip
 GATEWAY_SILENT = kind(
     "uplink.gateway-silent", Severity.ERROR,
@@ -28,6 +33,11 @@ SIR_MISSING = kind(
     "route.sir-missing", Severity.ERROR,
     "no route to a SIR prefix by way of the uplink: the host reaches no task elsewhere, and "
     "forwards no errors of routers", Remedy.STEP,
+)  # fmt: skip
+SIR_SOURCE = kind(
+    "route.sir-source", Severity.ERROR,
+    "the host's own address has gone, and with it the routes to SIR prefixes have lost their "
+    "source: its processes call tasks by an address that may not be answered", Remedy.STEP,
 )  # fmt: skip
 SIR_SHADOWED = kind(
     "route.sir-shadowed", Severity.ERROR,
@@ -64,7 +74,7 @@ def device(view: View) -> Iterator[Finding]:
             link.name, seen="down", expected="up", command=f"ip link set {link.name} up"
         )
     if link.mtu != int(config["uplink_mtu"]):
-        yield MTU.found(
+        yield (MTU_SMALL if link.mtu < int(config["uplink_mtu"]) else MTU).found(
             link.name,
             seen=f"{link.mtu} bytes, ilax_config says {int(config['uplink_mtu'])}",
             expected="the same",
@@ -99,26 +109,42 @@ def sir_prefixes(view: View) -> Iterator[Finding]:
             step=partial(view.network.add_neighbour, link.index, SIR_GATEWAY, SIR_GATEWAY_MAC),
         )
     own = here.addresses.get(LOOPBACK, {})
-    sources = [str(e.sir) for e in view.endpoints if e.delivery == "host" and str(e.sir) in own]
-    source = sources[0] if sources else None
+    hosts = [str(e.sir) for e in view.endpoints if e.delivery == "host" and e.owns_link]
+    source = hosts[0] if hosts else None
     for prefix in view.fabric.sir_prefixes:
         route = here.route_to(str(prefix), link.index)
+        put = partial(_put_route, view, str(prefix), link.index, source)
+        command = (
+            f"ip -6 route replace {prefix} via {SIR_GATEWAY} dev {link.name} "
+            f"proto {ROUTE_PROTOCOL}{f' src {source}' if source else ''}"
+        )
         if route is None or route.gateway != SIR_GATEWAY:
             yield SIR_MISSING.found(
                 prefix,
                 seen="no route of ours",
                 expected=f"via {SIR_GATEWAY} dev {link.name}",
-                command=f"ip -6 route replace {prefix} via {SIR_GATEWAY} dev {link.name} "
-                f"proto {ROUTE_PROTOCOL}{f' src {source}' if source else ''}",
-                step=partial(
-                    view.network.add_route,
-                    str(prefix), link.index, gateway=SIR_GATEWAY, source=source, move=True,
-                ),
-            )  # fmt: skip
+                command=command,
+                step=put,
+            )
             continue
+        if source is not None and source not in own and not route.source:
+            yield SIR_SOURCE.found(
+                prefix,
+                seen="a route without source",
+                expected=f"source {source}, on lo",
+                command=f"ip -6 address add {source}/128 dev lo; {command}",
+                step=put,
+            )
         taken = here.lookup(str(Address(prefix.upper, _NOBODY)))
         if taken is None or (taken.index, taken.gateway) != (link.index, SIR_GATEWAY):
             yield _shadowed(view, str(prefix))
+
+
+def _put_route(view: View, prefix: str, index: int, source: str | None) -> None:
+    if source is not None:
+        # The kernel takes no source that is not there.
+        view.network.add_address(LOOPBACK, source, 128)
+    view.network.add_route(prefix, index, gateway=SIR_GATEWAY, source=source, move=True)
 
 
 def _shadowed(view: View, prefix: str) -> Finding:
@@ -144,8 +170,8 @@ def _shadowed(view: View, prefix: str) -> Finding:
 def leftovers(view: View) -> Iterator[Finding]:
     """Routes and neighbours by which nothing of ours goes any more."""
     beside = others.survey(view.name)
-    if beside.unread:
-        return  # They may be those of an instance that lacks maps: its own findings come first.
+    # What an instance that lacks maps goes by cannot be told: then nothing is taken away unasked.
+    unless = f", unless instance {beside.unread[0]} does" if beside.unread else ""
     own = {str(prefix) for prefix in view.fabric.sir_prefixes}
     foreign = {
         (str(prefix), other.uplink) for other in beside.at_work for prefix in other.sir_prefixes
@@ -162,9 +188,9 @@ def leftovers(view: View) -> Iterator[Finding]:
         yield LEFTOVER.found(
             f"{route.destination} dev {name}",
             seen=f"a route via {SIR_GATEWAY}",
-            expected="nothing: no instance here serves it by that interface",
+            expected=f"nothing: no instance here serves it by that interface{unless}",
             command=f"ip -6 route del {route.destination} dev {name} proto {ROUTE_PROTOCOL}",
-            step=partial(view.network.delete_route, *key),
+            step=None if unless else partial(view.network.delete_route, *key),
         )
     for (index, address), neighbour in view.here.neighbours.items():
         ours = address == SIR_GATEWAY and neighbour.permanent and neighbour.mac == SIR_GATEWAY_MAC
@@ -173,7 +199,7 @@ def leftovers(view: View) -> Iterator[Finding]:
             yield LEFTOVER.found(
                 f"{address} dev {name}",
                 seen="a permanent neighbour",
-                expected="nothing: no route leads there",
+                expected=f"nothing: no route leads there{unless}",
                 command=f"ip -6 neigh del {address} dev {name}",
-                step=partial(view.network.delete_neighbour, index, address),
+                step=None if unless else partial(view.network.delete_neighbour, index, address),
             )

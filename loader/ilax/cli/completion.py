@@ -6,6 +6,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import BashComplete, get_completion_class
 
+from ilax.cli.context import Context, pass_context
+
 # As click's own, but for colons: bash splits words at them, and addresses are full of
 # them. So words are taken from the line, and what bash holds for done is cut off again.
 _BASH = """\
@@ -39,7 +41,8 @@ class _Bash(BashComplete):
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
+@pass_context
+def completion(context: Context, ctx: click.Context, shell: str) -> None:
     """Print a completion script for a shell.
 
     It offers commands, options and values, such as endpoints of the instance that is up
@@ -49,7 +52,8 @@ def completion(ctx: click.Context, shell: str) -> None:
     Example:
       ilax completion bash > /etc/bash_completion.d/ilax
     """
-    click.echo(script(ctx.find_root().command, shell))
+    text = script(ctx.find_root().command, shell)
+    context.show({"shell": shell, "script": text}, text)
 
 
 def script(root: click.Command, shell: str) -> str:

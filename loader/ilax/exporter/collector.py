@@ -131,7 +131,11 @@ class Collector:
             found += list(checks.last_check(self._report, self._instance))
         success = {part: float(part not in self.last_errors) for part in seconds}
         return [
-            gauge("ilax_up", "Whether the instance is up and could be opened.", opened is not None),
+            gauge(
+                "ilax_up",
+                "Whether the instance is up and could be opened.",
+                float(opened is not None),
+            ),
             *found,
             gauges("ilax_scrape_success", "Whether this part could be read.", "part", success),
             gauges(

@@ -32,7 +32,8 @@ _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 _XDP_LINK, _XDP_PROGRAM = "xdp_ingress", "ilax_uplink_xdp"
 # In a slot of a foreign program's array instead of on the hook; it is no link.
 _XDP_SLOT = "xdp_slot"
-_UPLINK_LINKS = (_XDP_LINK, "uplink_ingress", "uplink_egress")
+_TC_LINKS = ("uplink_ingress", "uplink_egress")
+_UPLINK_LINKS = (_XDP_LINK, *_TC_LINKS)
 
 
 def contract(instance: Instance) -> Iterator[Family]:
@@ -133,7 +134,10 @@ def links(instance: Instance) -> Iterator[Family]:
         "ilax_links", "Pinned links, by what they are for.", "kind",
         {kind: float(kinds[kind]) for kind in ("uplink", "port", "cgroup")},
     )  # fmt: skip
-    states, asked = {}, 1
+    # Where one of the two is by tcx, the other should be.
+    by_tcx = bool(pins.intersection(_TC_LINKS))
+    states = {name: 0.0 for name in _TC_LINKS if by_tcx and name not in pins}
+    asked = 1
     for name in sorted(pins.intersection(_UPLINK_LINKS)):
         try:
             with Link.open_pinned(folder / name) as link:

@@ -110,7 +110,13 @@ class _Handler(BaseHTTPRequestHandler):
     # A client that says nothing for so many seconds is hung up on.
     timeout = 60
 
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
     def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def _answer(self, *, with_body: bool) -> None:
         if self.path.partition("?")[0] != PATH:
             self.send_error(HTTPStatus.NOT_FOUND, explain=f"metrics are at {PATH}")
             return
@@ -119,7 +125,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", CONTENT_TYPE)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if with_body:
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         _log.debug(format, *args)

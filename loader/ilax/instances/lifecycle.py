@@ -307,6 +307,14 @@ def uplink_hooks(ifindex: int) -> tuple[Hook, Hook]:
 def _check_addresses(options: UpOptions) -> None:
     if options.host_address is not None:
         options.fabric.check_sir(options.host_address)
+    for what, prefixes in (
+        ("SIR prefix", options.fabric.sir_prefixes),
+        ("locator", options.fabric.locators),
+        ("block", options.fabric.blocks),
+    ):
+        for prefix in prefixes:
+            if prefixes.count(prefix) > 1:
+                raise UsageError(f"{what} {prefix} is given twice; nothing was changed")
     if options.tc_order is not None and options.tc is TcMode.CLSACT:
         raise UsageError(
             "an order among tcx programs needs tcx, not clsact, whose filters have preferences; "
@@ -338,7 +346,7 @@ def _check_uplink(uplink: Interface, options: UpOptions) -> None:
     if netlink.sysctl(name, "disable_ipv6"):
         raise ConflictError(
             f"IPv6 is switched off on interface {name}; nothing was changed",
-            hint=f"`sysctl -w net/ipv6/conf/{name}/disable_ipv6=0`, then try again",
+            hint=f"`sysctl -w {sysctls.name(name, 'disable_ipv6')}=0`, then try again",
         )
     tc_order.require(options.tc_order, uplink.index, (TCX_INGRESS, TCX_EGRESS))
 

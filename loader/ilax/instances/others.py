@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ilax.address import Prefix
 from ilax.bpf import Link, Map
-from ilax.contract.layout_check import check_abi_row
+from ilax.contract.layout_check import check_abi_row, map_differences
 from ilax.contract.tables import Table, index_key
 from ilax.errors import ConflictError, LayoutError, NotFoundError
 from ilax.hooks.attach import TcMode
@@ -90,14 +90,14 @@ def survey(own: str) -> Survey:
 
 def _read(name: str) -> Other | None:
     pins = PinFolder(name)
-    with (
-        Map.open_pinned(pins.maps / "ilax_abi") as abi,
-        Map.open_pinned(pins.maps / "ilax_config") as config,
-    ):
-        check_abi_row(abi, name, older=True)
+    with Map.open_pinned(pins.maps / "ilax_config") as config:
+        if map_differences("ilax_config", config, newer=True):
+            _check_contract(pins)
         row = Table(config).get(index_key(0))
+    # Before all else: what lacks maps elsewhere concerns nobody here.
     if row is None or int(row["netns"]) != own_netns():
         return None
+    _check_contract(pins)
     uplink = int(row["uplink_ifindex"])
     tc = _tc_mode(pins, uplink)
     if not uplink or tc is None:
@@ -107,6 +107,11 @@ def _read(name: str) -> Other | None:
     # Also behind the end: what a killed `up` was about to serve.
     sir, locators = frozenset(fabric.sir_prefixes(rows)), frozenset(fabric.locators(rows))
     return Other(name, uplink, tc, sir, locators)
+
+
+def _check_contract(pins: PinFolder) -> None:
+    with Map.open_pinned(pins.maps / "ilax_abi") as abi:
+        check_abi_row(abi, pins.instance, older=True)
 
 
 def _tc_mode(pins: PinFolder, uplink: int) -> TcMode | None:

@@ -9,6 +9,11 @@ from pathlib import Path
 _FOLDER = Path("/proc/sys/net/ipv6/conf")
 
 
+def name(device: str, setting: str) -> str:
+    """What sysctl(8) calls a setting; with slashes, as a device may have dots in its name."""
+    return f"net/ipv6/conf/{device}/{setting}"
+
+
 def read(device: str, name: str) -> int | None:
     """A setting; None if there is none."""
     with contextlib.suppress(OSError, ValueError):
