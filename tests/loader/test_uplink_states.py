@@ -7,13 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from ilax.instances.pins import PinFolder
 
-from .conftest import BLOCK, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, ip, sir
+from .conftest import BLOCK, FILE_HEAD, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, ip, sir
 from .test_changes import _network as network
 from .test_check import check, ids
 
@@ -80,6 +81,22 @@ def test_up_names_what_the_uplink_lacks_and_changes_nothing(lab: Lab, state: str
     assert before["routes"] == []
 
 
+def _hook(lab: Lab, folder: Path, *arguments: str, device: str = "", **more: str) -> None:
+    """Run the hook where it sees this instance only."""
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": os.environ.get("HOME", "/"),
+        **({"IFACE": device} if device else {}),
+        **more,
+    }
+    done = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private",
+         "sh", "-euc", _ALONE, "sh", folder, lab.instance, HOOK, *arguments],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert not done.stderr
+
+
 def test_an_uplink_that_was_down_is_mended_by_the_hook(running: Lab, tmp_path: Path) -> None:
     before = network(running)
     # A carrier that goes and comes harms nothing.
@@ -89,20 +106,7 @@ def test_an_uplink_that_was_down_is_mended_by_the_hook(running: Lab, tmp_path: P
     for state in ("down", "up"):
         _ip(running, "link", "set", UPLINK, state)
     assert ids(running) == {"route.sir-missing", "route.sir-neighbour"}
-    environment = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "HOME": os.environ.get("HOME", "/"),
-    }
-
-    def hook(*arguments: str, device: str = "") -> None:
-        named = {"IFACE": device} if device else {}
-        done = subprocess.run(
-            ["unshare", "--mount", "--propagation", "private",
-             "sh", "-euc", _ALONE, "sh", tmp_path, running.instance, HOOK, *arguments],
-            env=environment | named, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert not done.stderr
-
+    hook = partial(_hook, running, tmp_path)
     for arguments, device in (((UPLINK, "down"), ""), ((), "iltask0"), (("lo", "up"), "")):
         hook(*arguments, device=device)
         assert ids(running) == {"route.sir-missing", "route.sir-neighbour"}
@@ -113,6 +117,21 @@ def test_an_uplink_that_was_down_is_mended_by_the_hook(running: Lab, tmp_path: P
         _ip(running, "link", "set", UPLINK, state)
     hook(UPLINK, "up")
     assert check(running) == []
+
+
+def test_an_uplink_that_was_made_anew_is_taken_by_the_hook(running: Lab, tmp_path: Path) -> None:
+    before = network(running)
+    _ip(running, "link", "del", UPLINK)
+    _ip(running, "link", "add", UPLINK, "type", "veth", "peer", "name", "far0")
+    _ip(running, "link", "set", UPLINK, "up")
+    assert "uplink.gone" in ids(running)
+    file = tmp_path / "host.toml"
+    file.write_text(FILE_HEAD)
+    pins = tmp_path / "pins"
+    pins.mkdir()
+    _hook(running, pins, device=UPLINK, ILAX_FILE=str(file), ILAX_INSTANCE=running.instance)
+    assert check(running) == []
+    assert network(running) == before
 
 
 def test_the_timer_mends_and_reports(running: Lab, tmp_path: Path) -> None:
