@@ -150,6 +150,6 @@ def _publish(content: Mapping[str, Any], folder: Path, progress: Progress) -> No
 
     report.write_json(folder / "perf" / "bench.json", content)
     for path in plots.draw(content, folder / "perf"):
-        progress(f"drew {path}.svg, {path}.png")
+        progress(f"drew {path}")
     scale.renew(folder / "scale.md", content)
     progress(f"renewed {folder / 'scale.md'}")

@@ -45,10 +45,10 @@ class Bench:
 
 
 def draw(content: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw all pictures whose rows are there, as SVG and PNG.
+    """Draw all pictures whose rows are there, as SVG.
 
     Returns:
-        The files, without their suffixes.
+        The files.
     """
     from ilax_perf import plot_conformance, plot_isolation, plot_rates, plot_tables, plot_tcp
 
@@ -67,10 +67,9 @@ def draw(content: Mapping[str, Any], folder: Path) -> list[Path]:
         if figure is None:
             continue
         folder.mkdir(parents=True, exist_ok=True)
-        base = folder / name
-        figure.savefig(f"{base}.svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(f"{base}.png", metadata={"Software": None}, dpi=150)
-        drawn.append(base)
+        file = folder / f"{name}.svg"
+        figure.savefig(file, metadata={"Date": None, "Creator": None})
+        drawn.append(file)
     return drawn
 
 
@@ -146,5 +145,5 @@ def main(words: Sequence[str]) -> int:
         print(f"ilax-perf: {error}", file=sys.stderr)
         return 2
     for path in draw(content, options.folder):
-        print(f"{path}.svg, {path}.png")
+        print(path)
     return 0

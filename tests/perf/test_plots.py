@@ -35,16 +35,14 @@ def test_pictures_are_valid_svg_and_always_the_same(tmp_path: Path) -> None:
     content = measured(RATES, "rate", "Mpps")
     content["rows"] += measured(COSTS, "cost", "ns")["rows"]
     drawn = plots.draw(content, tmp_path / "first")
-    assert [path.name for path in drawn] == ["rates", "tables"]
+    assert [path.name for path in drawn] == ["rates.svg", "tables.svg"]
     plots.draw(content, tmp_path / "second")
-    for path in drawn:
-        svg = path.with_suffix(".svg")
+    for svg in drawn:
         root = ElementTree.parse(svg).getroot()
         assert root.tag == f"{SVG}svg"
         assert len(list(root.iter(f"{SVG}path"))) > 20
         again = tmp_path / "second" / svg.name
         assert svg.read_bytes() == again.read_bytes()
-        assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_bars_are_nanoseconds_and_the_limit_is_a_line() -> None:
@@ -89,8 +87,7 @@ def test_the_documentation_shows_the_pictures_of_its_result(tmp_path: Path) -> N
     if content["packages"].get("matplotlib") != matplotlib.__version__:
         pytest.skip(f"drawn with matplotlib {content['packages'].get('matplotlib')}")
     drawn = plots.draw(content, tmp_path)
-    assert {"rates", "tables"} <= {path.name for path in drawn}
-    for path in drawn:
-        svg = path.with_suffix(".svg")
+    assert {"rates.svg", "tables.svg"} <= {svg.name for svg in drawn}
+    for svg in drawn:
         same = svg.read_bytes() == (DOCS / svg.name).read_bytes()
         assert same, f"{svg.name} is not of docs/perf/bench.json: `ilax-perf plots`"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from types import TracebackType
@@ -89,7 +90,7 @@ def get_pinned(path: Path, kind: str, *, read_only: bool = False) -> int:
     """
     options = _libbpf.opts(_libbpf.ObjGetOpts(file_flags=_RDONLY if read_only else 0))
     fd = int(_libbpf.lib.bpf_obj_get_opts(os.fsencode(path), _libbpf.pointer(options)))
-    if fd == -2:
+    if fd == -errno.ENOENT:
         raise NotFoundError(f"no {kind} is pinned at {path}")
     check_system_call(fd, f"open pinned {kind} {path}")
     # The kernel describes any object to whoever asks, and what it says of a program

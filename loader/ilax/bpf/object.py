@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from ilax.bpf import _libbpf
 from ilax.bpf.btf import Btf
@@ -89,17 +89,18 @@ class ObjectProgram:
     def __init__(self, handle: int, name: str) -> None:
         self._handle = handle
         self.name = name
-        self._log = _libbpf.buffer(_LOG_BYTES)
+        self._log: Any = None
 
     def prepare_log(self, level: int) -> None:
         """Give the verifier a place to write to. Level 0: on failure only."""
+        self._log = _libbpf.buffer(_LOG_BYTES)
         _libbpf.lib.bpf_program__set_log_buf(self._handle, _libbpf.pointer(self._log), _LOG_BYTES)
         _libbpf.lib.bpf_program__set_log_level(self._handle, level)
 
     @property
     def log(self) -> str:
-        """What the verifier said."""
-        return bytes(self._log.value).decode(errors="replace")
+        """What the verifier said; empty before a load."""
+        return "" if self._log is None else bytes(self._log.value).decode(errors="replace")
 
     def open(self) -> Program:
         """An owning handle of the loaded program."""

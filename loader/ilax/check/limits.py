@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ilax.check.model import Finding, Kind, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
+from ilax.hooks import cgroup_attach
 from ilax.limiting import limit_rules, limits_gc
 from ilax.limiting.limit_book import slots_by_cgroup
 
@@ -50,6 +51,12 @@ PARENTS = kind(
 @check(Needs.HOME, unlocked=True)
 def limits(view: View) -> Iterator[Finding]:
     """Everything that serves nobody, or is half done."""
+    if not (
+        view.instance.cgroups.count()
+        or cgroup_attach.pinned(view.pins)
+        or any(endpoint.limit for endpoint in view.endpoints)
+    ):
+        return  # The host may have no hierarchy of cgroups of version 2.
     would = limits_gc.collect(view.instance, dry_run=True)
 
     def found(of: Kind, subject: object, seen: str, expected: str) -> Finding:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -158,37 +158,27 @@ def folders(view: View) -> Iterator[Finding]:
 
 def _leftovers(view: View) -> Iterator[Finding]:
     pins = view.pins
+    fix = view.command("check --fix")
     for path in (pins.programs_new, pins.dropped):
         if view.problem is None and path.is_dir():
-            yield LEFTOVER.found(
-                path,
-                seen="a set of programs that was to get its place, or to go",
-                expected="nothing",
-                command=view.command("check --fix"),
-                step=partial(program_set.settle, pins),
-            )
+            seen = "a set of programs that was to get its place, or to go"
+            yield _leftover(path, seen, fix, partial(program_set.settle, pins))
     # Where a slot is not ours any more, that is the finding.
     ours = view.problem is None and all(xdp_slot.holds_ours(pins, slot) for slot in view.slots)
     for path in xdp_slot.leftovers(pins) if ours else ():
-        yield LEFTOVER.found(
-            path,
-            seen="of a slot that our XDP program is not in",
-            expected="nothing",
-            command=view.command("check --fix"),
-            step=partial(xdp_slot.tidy, pins),
-        )
+        seen = "of a slot that our XDP program is not in"
+        yield _leftover(path, seen, fix, partial(xdp_slot.tidy, pins))
     found = sorted(pins.programs.glob("*_new"))
     # Without maps beside it, or with older ones, `up` needs to look at it.
     if view.problem is None and pins.maps_new.is_dir():
         found.append(pins.maps_new)
     for path in found:
-        yield LEFTOVER.found(
-            path,
-            seen="a pin under a name for the time of a change",
-            expected="nothing",
-            command=f"rm -r {path}",
-            step=lambda path=path: _remove(path),  # type: ignore[misc]
-        )
+        seen = "a pin under a name for the time of a change"
+        yield _leftover(path, seen, f"rm -r {path}", partial(_remove, path))
+
+
+def _leftover(path: Path, seen: str, command: str, step: Callable[[], object]) -> Finding:
+    return LEFTOVER.found(path, seen=seen, expected="nothing", command=command, step=step)
 
 
 def _remove(path: Path) -> None:

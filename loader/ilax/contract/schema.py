@@ -44,7 +44,8 @@ def object_path(name: str) -> Path:
     """Path of a compiled object that ships with the package.
 
     Args:
-        name: "abi", "ingress", "uplink_ingress", "uplink_egress", "container".
+        name: of a source below xdp/ or tc/ without its ending, such as "ingress", or
+            "abi" for the types alone.
     """
     return Path(str(resources.files("ilax") / "objects" / f"{name}.bpf.o"))
 

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-import struct
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ilax.contract import schema
 from ilax.errors import IlaxError
@@ -114,9 +115,10 @@ class Trial:
 
 
 def note_of(handover: bytes) -> tuple[int, int, int]:
-    """Device, mark and priority of XDP metadata (`struct ilax_handover`)."""
-    magic, ifindex = struct.unpack_from("<II", handover)
-    if magic == schema.enum("ilax_version")["ILAX_TAGGED_MAGIC"]:
-        mark, priority = struct.unpack_from("<II", handover, 8)
-        return ifindex, mark, priority
-    return ifindex, 0, 0
+    """Device, mark and priority of XDP metadata (`struct ilax_handover`, or `_tagged`)."""
+    note = np.frombuffer(handover, schema.dtype("ilax_handover"), 1)[0]
+    ifindex = int(note["ifindex"])
+    if note["magic"] != schema.enum("ilax_version")["ILAX_TAGGED_MAGIC"]:
+        return ifindex, 0, 0
+    tagged = np.frombuffer(handover, schema.dtype("ilax_handover_tagged"), 1)[0]
+    return ifindex, int(tagged["mark"]), int(tagged["prio"])

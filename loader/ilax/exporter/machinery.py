@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from prometheus_client.core import InfoMetricFamily
 
 import ilax
@@ -38,14 +39,15 @@ def contract(instance: Instance) -> Iterator[Family]:
     """Which versions meet here."""
     version = schema.enum("ilax_version")
     made = InfoMetricFamily("ilax_build", "Versions of ilax and of the map contract.")
-    row: Any = instance.maps["ilax_abi"].lookup(index_key(0))
+    raw = instance.maps["ilax_abi"].lookup(index_key(0))
+    row = np.frombuffer(raw or b"", schema.dtype("ilax_abi"), 1)[0]
     made.add_metric(
         [],
         {
             "name": instance.name,
             "version": ilax.__version__,
-            "contract": f"{version['ILAX_ABI_MAJOR']}.{int.from_bytes(row[6:8], 'little')}",
-            "layout": row[8:16].hex(),
+            "contract": f"{version['ILAX_ABI_MAJOR']}.{row['minor']}",
+            "layout": row["layout"].tobytes()[:8].hex(),
         },
     )
     yield made

@@ -8,7 +8,6 @@ fails before the first swap leaves the old state; what fails after it goes back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,7 +25,7 @@ from ilax.hooks.tc_order import Place
 from ilax.hooks.xdp_slot import Slot, SlotName
 from ilax.instances import others
 from ilax.instances.instance import MAP_NAMES, Instance, own_netns, refuse_other_netns
-from ilax.instances.others import Other
+from ilax.instances.others import Survey
 from ilax.instances.pins import PinFolder, ensure_bpffs, hidden_hint, remove_folder
 from ilax.instances.transaction import Transaction
 from ilax.system import netlink, sysctls
@@ -110,8 +109,8 @@ def up(instance: str, options: UpOptions) -> UpResult:
     with Network() as network, pins.lock(), ExitStack() as held, Transaction() as change:
         uplink = network.interface(options.uplink)
         _check_uplink(uplink, options)
-        neighbours = others.at_work(instance)
-        others.refuse_shared(neighbours, uplink.index, options.fabric, options.tc)
+        beside = others.survey(instance)
+        others.refuse_shared(beside.at_work, uplink.index, options.fabric, options.tc)
         fresh = not pins.maps.is_dir()
         if fresh:
             _make_instance(pins, options, change)
@@ -140,7 +139,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
         if fresh:
             # By its row the address is known to be ours, and routes name it.
             _put_host_address(network, opened, options, change)
-        _route(network, ways, before, neighbours, change)
+        _route(network, ways, before, beside, change)
         if not fresh:
             _write_config(opened, uplink, options, change)
             # It may be of a prefix that is new.
@@ -154,7 +153,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
         # Last: as long as none are pinned, a first `up` is not finished.
         program_set.install(pins, programs, change)
         if before is not None:
-            change.on_success(_leave, network, before, ways, neighbours)
+            change.on_success(_leave, network, before, ways, beside)
         if older is not None:
             change.on_success(migration.move_in, pins)
     result.notes += forgotten + _advice(options)
@@ -221,8 +220,8 @@ def _take_down(opened: Instance, *, force: bool) -> None:
     # Whoever finds half of it knows that nothing is to be mended.
     pins.doomed.mkdir(mode=0o700, exist_ok=True)
     uplink = int(row["uplink_ifindex"])
-    neighbours = others.at_work(opened.name)
-    shared = any(other.uplink == uplink for other in neighbours)
+    beside = others.survey(opened.name)
+    shared = any(other.uplink == uplink for other in beside.at_work)
     with Network() as network:
         # XDP first: from then on tc does the whole job until it is gone, too.
         attach.detach_xdp(pins.links)
@@ -236,7 +235,7 @@ def _take_down(opened: Instance, *, force: bool) -> None:
             attach.remove_empty_clsact(network, uplink)
         before = _ways_of(opened)
         if before is not None:
-            _leave(network, before, None, neighbours)
+            _leave(network, before, None, beside)
 
 
 def _take_down_rest(pins: PinFolder, *, force: bool) -> list[str]:
@@ -249,8 +248,7 @@ def _take_down_rest(pins: PinFolder, *, force: bool) -> list[str]:
         Addresses that may have been the instance's: no mark tells.
     """
     beside = others.survey(pins.instance)
-    neighbours = beside.at_work
-    foreign = {prefix for other in neighbours for prefix in other.sir_prefixes}
+    foreign = {prefix for other in beside.at_work for prefix in other.sir_prefixes}
     with ExitStack() as held, Network() as network:
         config, prefixes, rows = (
             _remaining(pins, name, held)
@@ -275,10 +273,10 @@ def _take_down_rest(pins: PinFolder, *, force: bool) -> list[str]:
             hosts |= {str(one.sir) for one in endpoints.read_table(rows) if one.delivery == "host"}
         ways = _Ways(uplink, tuple(known), None)
         devices = {uplink, *network.interfaces_with_neighbour(SIR_GATEWAY, SIR_GATEWAY_MAC)}
-        for index in devices - {0, *(other.uplink for other in neighbours)}:
+        for index in devices - {0, *(other.uplink for other in beside.at_work)}:
             for hook in uplink_hooks(index):
                 attach.remove_filter(network, hook)
-        _leave(network, ways, None, neighbours)
+        _leave(network, ways, None, beside)
         for address in hosts:
             network.delete_address(LOOPBACK, address, 128)
         if rows is not None:
@@ -553,11 +551,11 @@ def _route(
     network: Network,
     ways: _Ways,
     before: _Ways | None,
-    neighbours: Sequence[Other],
+    beside: Survey,
     change: Transaction,
 ) -> None:
     """Route the SIR prefixes by way of the uplink, instead of as before."""
-    change.on_failure(_leave, network, ways, before, neighbours)
+    change.on_failure(_leave, network, ways, before, beside)
     if before is not None and network.interface_by_index(before.uplink) is not None:
         change.on_failure(_put_routes, network, before)
     if ways.source is not None and network.add_address(LOOPBACK, str(ways.source), 128):
@@ -574,13 +572,14 @@ def _put_routes(network: Network, ways: _Ways) -> None:
         network.add_route(str(prefix), ways.uplink, gateway=SIR_GATEWAY, source=source, move=True)
 
 
-def _leave(network: Network, before: _Ways, now: _Ways | None, neighbours: Sequence[Other]) -> None:
+def _leave(network: Network, before: _Ways, now: _Ways | None, beside: Survey) -> None:
     """Take away what is not needed any more, and nothing that others use.
 
     What an `up` left that was killed on its way to another uplink is among it:
-    our next hop tells routes and neighbours.
+    our next hop tells routes and neighbours. Beside an instance that cannot be read
+    only routes to our prefixes are known to be ours.
     """
-    foreign = {str(prefix) for other in neighbours for prefix in other.sir_prefixes}
+    foreign = {str(prefix) for other in beside.at_work for prefix in other.sir_prefixes}
     wanted = {(str(prefix), now.uplink) for prefix in now.sir_prefixes} if now else set()
     ours = {str(prefix) for prefix in before.sir_prefixes}
     found = network.routes_via(SIR_GATEWAY)
@@ -589,7 +588,7 @@ def _leave(network: Network, before: _Ways, now: _Ways | None, neighbours: Seque
         for destination, index in found
         if (destination, index) not in wanted
         and destination not in foreign
-        and (destination in ours or index == before.uplink)
+        and (destination in ours or (index == before.uplink and not beside.unread))
     ]
     for destination, index in doomed:
         network.delete_route(destination, index)
@@ -597,7 +596,7 @@ def _leave(network: Network, before: _Ways, now: _Ways | None, neighbours: Seque
     for index in network.interfaces_with_neighbour(SIR_GATEWAY, SIR_GATEWAY_MAC):
         if index not in in_use:
             network.delete_neighbour(index, SIR_GATEWAY)
-    shared = any(other.uplink == before.uplink for other in neighbours)
+    shared = any(other.uplink == before.uplink for other in beside.at_work)
     if now and now.uplink != before.uplink and not shared:
         for hook in uplink_hooks(before.uplink):
             attach.remove_filter(network, hook)
