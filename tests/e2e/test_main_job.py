@@ -149,6 +149,14 @@ def test_a_spoofed_source_is_refused(fabric: Lab) -> None:
     assert ilax.traffic(cheat.address).tx_drops == drops_before + 1
 
 
+def test_sources_are_checked_as_the_endpoint_says(fabric: Lab) -> None:
+    cheat, claimed, target = fabric.containers[:3]
+    ilax = cheat.host.ilax
+    for option, arrives in (("--any-source", True), ("--no-any-source", False)):
+        ilax("endpoint", "set", cheat.address, option)
+        assert scenarios.spoof(fabric, cheat, claimed, target) is arrives
+
+
 @pytest.mark.parametrize("count", range(1, 8))
 def test_tags_are_no_way_around_the_checks(fabric: Lab, count: int) -> None:
     """The stack peels any number of tags of VLAN 0 and routes what it finds."""

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,64 +17,21 @@ from ilax.address import parse
 from ilax.endpoint import endpoints
 from ilax.instances.instance import Instance
 from ilax.system.netlink import interface_names
-from ilax.translation import mappings
 from lab.cgroups import Cgroups, own_cgroups
 from lab.contract_1_0 import turn_back
 from lab.wait import until
 
-from .conftest import FILE_HEAD, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, TAG, UPLINK, Lab, ip, sir
+from .conftest import LOCATOR, OTHER_LOCATOR, SIR_PREFIX, TAG, UPLINK, Lab, ip, sir
+from .declared_host import UP, Host, limited, row, task
 from .limit_state import assert_tidy, read
 
-USAGE, NOT_FOUND, CONFLICT, LAYOUT, CHANGES = 2, 3, 4, 6, 10
-
-UP = f"{FILE_HEAD}max-limits = 64\n"
+USAGE, NOT_FOUND, CONFLICT, LAYOUT = 2, 3, 4, 6
 
 
 @pytest.fixture
 def folder() -> Iterator[Cgroups]:
     with own_cgroups(TAG) as made:
         yield made
-
-
-class Host:
-    """A lab and its file."""
-
-    def __init__(self, lab: Lab, file: Path) -> None:
-        self.lab = lab
-        self.file = file
-
-    def write(self, *tables: str, up: str = UP) -> None:
-        self.file.write_text("\n".join([up, *tables]))
-
-    def plan(self, *options: str, code: int = 0) -> dict[str, Any]:
-        done = self.lab.ilax("--json", "plan", *options, "--exit-code", str(self.file))
-        assert done.exit_code in ((0, CHANGES) if not code else (code,)), done.output
-        told: dict[str, Any] = json.loads(done.stdout or "{}")
-        if not code:
-            assert (done.exit_code == CHANGES) == told["changes"]
-            assert not told["blocked"]
-        return told
-
-    def apply(self, *options: str) -> str:
-        """Apply, and see that nothing is left to do."""
-        done = self.lab.ilax("apply", *options, str(self.file))
-        assert done.exit_code == 0, (done.output, done.stderr)
-        again = self.plan(*options)
-        assert not again["changes"], again
-        return done.output
-
-    def export(self) -> str:
-        done = self.lab.ilax("export")
-        assert done.exit_code == 0, done.output
-        return done.output
-
-    def endpoint(self, number: int) -> endpoints.Endpoint:
-        with Instance.open(self.lab.instance) as opened:
-            return endpoints.find(opened, parse(sir(number)))
-
-    def wire(self, number: int) -> mappings.Mapping | None:
-        with Instance.open(self.lab.instance) as opened:
-            return mappings.get(opened, parse(sir(number)))
 
 
 @pytest.fixture
@@ -85,26 +41,13 @@ def host(lab: Lab, tmp_path: Path) -> Host:
     return Host(lab, tmp_path / "host.toml")
 
 
-def _endpoint(number: int, *more: str) -> str:
-    lines = ["[[endpoint]]", f'sir = "{sir(number)}"', f'netns = "{TAG}-n{number}"']
-    return "\n".join([*lines, f'device = "eth{number}"', *more])
-
-
-def _mapping(number: int, locator: str = OTHER_LOCATOR) -> str:
-    return f'[[mapping]]\nsir = "{sir(number)}"\nlocator = "{locator}"'
-
-
-def _limit(cgroup: str, *more: str) -> str:
-    return "\n".join(["[[limit]]", f'cgroup = "{cgroup}"', *more])
-
-
 def test_a_host_from_nothing_to_nothing(host: Host, folder: Cgroups) -> None:
     low, other = folder.make("web"), folder.make("web/low")
     host.write(
-        _endpoint(1, f'cgroup = "{low}"'), _endpoint(2, 'delivery = "xdp"', "mtu = 1400"),
+        task(1, f'cgroup = "{low}"'), task(2, 'delivery = "xdp"', "mtu = 1400"),
         f'[[endpoint]]\nsir = "{sir(3)}"\nhost = true',
-        _mapping(7), _mapping(8),
-        _limit(low, 'rate = "200mbit"', 'action = "mark"'), _limit(other, "pps = 5000"),
+        row(7), row(8),
+        limited(low, 'rate = "200mbit"', 'action = "mark"'), limited(other, "pps = 5000"),
         up=f'{UP}host-address = "{sir(9)}"\n',
     )  # fmt: skip
     planned = host.plan()
@@ -149,18 +92,18 @@ def test_a_host_from_nothing_to_nothing(host: Host, folder: Cgroups) -> None:
 def test_a_change_touches_nothing_else(host: Host, folder: Cgroups) -> None:
     one, two = folder.make("one"), folder.make("two")
     host.write(
-        _endpoint(1), _endpoint(2, f'cgroup = "{one}"'), _endpoint(3), _mapping(7), _mapping(8),
-        _limit(one, 'rate = "1gbit"'),
+        task(1), task(2, f'cgroup = "{one}"'), task(3), row(7), row(8),
+        limited(one, 'rate = "1gbit"'),
     )  # fmt: skip
     host.apply()
     before = {n: host.endpoint(n) for n in (1, 2, 3)}
     mapping, state = host.wire(7), read(host.lab.instance)
     host.write(
-        _endpoint(1),
-        _endpoint(2, f'cgroup = "{two}"', "any-source = true", 'delivery = "xdp"'),
-        _endpoint(3, "mtu = 1300"),
-        _mapping(7), _mapping(8, "2001:db8:42:9::/64"), _mapping(5),
-        _limit(one, 'rate = "1gbit"'), _limit(two, 'rate = "5mbit"', 'parent = "none"'),
+        task(1),
+        task(2, f'cgroup = "{two}"', "any-source = true", 'delivery = "xdp"'),
+        task(3, "mtu = 1300"),
+        row(7), row(8, "2001:db8:42:9::/64"), row(5),
+        limited(one, 'rate = "1gbit"'), limited(two, 'rate = "5mbit"', 'parent = "none"'),
     )  # fmt: skip
     told = host.plan()
     assert not told["up"]
@@ -181,11 +124,11 @@ def test_a_change_touches_nothing_else(host: Host, folder: Cgroups) -> None:
 
 
 def test_settings_of_up(host: Host) -> None:
-    host.write(_endpoint(1), _mapping(7))
+    host.write(task(1), row(7))
     host.apply()
     other = "2001:db8:5a5a:2::/64"
     more = UP.replace(f'"{SIR_PREFIX}"', f'["{SIR_PREFIX}", "{other}"]')
-    host.write(_endpoint(1), _mapping(7), up=f'{more}gateway = "fe80::9"\nxdp = "native"\n')
+    host.write(task(1), row(7), up=f'{more}gateway = "fe80::9"\nxdp = "native"\n')
     told = host.plan()["up"]
     assert told == {
         "sir-prefix": {"old": [SIR_PREFIX], "new": [SIR_PREFIX, other]},
@@ -196,12 +139,12 @@ def test_settings_of_up(host: Host) -> None:
     host.apply()
     assert host.endpoint(1) == before
     # Auto is content with what is there.
-    host.write(_endpoint(1), _mapping(7), up=f'{more}gateway = "fe80::9"\n')
+    host.write(task(1), row(7), up=f'{more}gateway = "fe80::9"\n')
     assert not host.plan()["up"]
 
 
 def test_prefixes_that_orphan_endpoints(host: Host) -> None:
-    host.write(_endpoint(1))
+    host.write(task(1))
     host.apply()
     moved = UP.replace(LOCATOR, "2001:db8:42:77::/64")
     host.write(up=moved)
@@ -213,10 +156,10 @@ def test_prefixes_that_orphan_endpoints(host: Host) -> None:
 
 
 def test_what_cannot_change_is_refused(host: Host) -> None:
-    host.write(_mapping(7))
+    host.write(row(7))
     host.apply()
     for text in (UP.replace("1024", "2048"), f"{UP}cbit = false\n"):
-        host.write(_mapping(7), up=text)
+        host.write(row(7), up=text)
         assert host.plan(code=CONFLICT)["blocked"]
         assert host.lab.ilax("apply", str(host.file)).exit_code == CONFLICT
         assert host.wire(7) is not None
@@ -254,7 +197,7 @@ def test_an_error_tells_how_far_it_came(host: Host) -> None:
     host.write()
     host.apply()
     ip("-n", f"{TAG}-n3", "link", "add", "eth3", "type", "veth", "peer", "name", "far3")
-    host.write(*(_endpoint(number) for number in (1, 2, 3)))
+    host.write(*(task(number) for number in (1, 2, 3)))
     failed = host.lab.ilax("apply", str(host.file))
     assert failed.exit_code == CONFLICT
     assert failed.exception is not None
@@ -273,7 +216,7 @@ def test_an_up_that_did_not_finish_is_noticed(host: Host) -> None:
 
 
 def test_an_instance_of_an_older_minor(host: Host) -> None:
-    host.write(_endpoint(1), _mapping(7))
+    host.write(task(1), row(7))
     host.apply()
     rows = host.endpoint(1), host.wire(7)
     turn_back(host.lab.instance)
@@ -284,8 +227,8 @@ def test_an_instance_of_an_older_minor(host: Host) -> None:
 
 def test_names_that_this_host_does_not_know(host: Host) -> None:
     host.write(
-        _endpoint(1, 'cgroup = "no/such"').replace(f"{TAG}-n1", "nowhere"),
-        _limit("no/other", "pps = 5"),
+        task(1, 'cgroup = "no/such"').replace(f"{TAG}-n1", "nowhere"),
+        limited("no/other", "pps = 5"),
         up=UP.replace(UPLINK, "nodev"),
     )
     for command in ("plan", "apply"):
@@ -299,7 +242,7 @@ def test_names_that_this_host_does_not_know(host: Host) -> None:
 
 def test_netkit_where_the_kernel_has_it(host: Host, lab: Lab) -> None:
     """Else the file is refused before anything is done."""
-    host.write(_endpoint(1), _endpoint(2, 'link = "netkit"'))
+    host.write(task(1), task(2, 'link = "netkit"'))
     try:
         ip("link", "add", "type", "netkit")
     except subprocess.CalledProcessError:
@@ -316,7 +259,7 @@ def test_netkit_where_the_kernel_has_it(host: Host, lab: Lab) -> None:
 
 
 def test_a_container_that_was_made_again(host: Host, lab: Lab) -> None:
-    host.write(_endpoint(1), _endpoint(2))
+    host.write(task(1), task(2))
     host.apply()
     kept = host.endpoint(2)
     with Instance.open(lab.instance) as opened:
@@ -329,7 +272,7 @@ def test_a_container_that_was_made_again(host: Host, lab: Lab) -> None:
 
 
 def test_a_mapping_that_leads_away_from_an_endpoint(host: Host, lab: Lab) -> None:
-    host.write(_endpoint(1))
+    host.write(task(1))
     host.apply()
     assert lab.ilax("mapping", "add", sir(1), "--locator", OTHER_LOCATOR).exit_code == 0
     assert list(host.plan()["endpoints"][0]["fields"]) == ["mapping"]
@@ -340,9 +283,9 @@ def test_a_mapping_that_leads_away_from_an_endpoint(host: Host, lab: Lab) -> Non
 
 
 def test_a_task_moves_in_and_out(host: Host) -> None:
-    host.write(_mapping(1), _endpoint(2))
+    host.write(row(1), task(2))
     host.apply()
-    host.write(_mapping(2), _endpoint(1))
+    host.write(row(2), task(1))
     host.apply("--prune")
     first, second = host.wire(1), host.wire(2)
     assert first is not None
@@ -353,7 +296,7 @@ def test_a_task_moves_in_and_out(host: Host) -> None:
 def test_mappings_beside_the_file(host: Host, lab: Lab, tmp_path: Path) -> None:
     rows = [f"{sir(n)},{OTHER_LOCATOR}" for n in range(10, 1012)]
     (tmp_path / "many.csv").write_text("\n".join(["sir,locator", *rows]))
-    host.write('[[mapping]]\nfile = "many.csv"', _endpoint(1))
+    host.write('[[mapping]]\nfile = "many.csv"', task(1))
     host.apply()
     refused = lab.ilax("export")
     assert refused.exit_code == USAGE
@@ -365,7 +308,7 @@ def test_mappings_beside_the_file(host: Host, lab: Lab, tmp_path: Path) -> None:
     # No room for others beside them: what goes makes room first.
     rows = [f"{sir(n)},{OTHER_LOCATOR}" for n in range(2000, 3000)]
     (tmp_path / "many.csv").write_text("\n".join(["sir,locator", *rows]))
-    host.write('[[mapping]]\nfile = "many.csv"', _endpoint(1))
+    host.write('[[mapping]]\nfile = "many.csv"', task(1))
     host.apply("--prune")
 
 
@@ -374,11 +317,11 @@ def test_limits_are_turned_round(host: Host, folder: Cgroups) -> None:
     a, b, c = folder.make("a"), folder.make("b"), folder.make("c")
     rate = 'rate = "1gbit"'
     host.write(
-        _limit(a, rate), _limit(b, rate, f'parent = "{a}"'), _limit(c, rate, f'parent = "{b}"')
+        limited(a, rate), limited(b, rate, f'parent = "{a}"'), limited(c, rate, f'parent = "{b}"')
     )
     host.apply()
     host.write(
-        _limit(a, rate, f'parent = "{b}"'), _limit(b, rate, f'parent = "{c}"'), _limit(c, rate)
+        limited(a, rate, f'parent = "{b}"'), limited(b, rate, f'parent = "{c}"'), limited(c, rate)
     )
     host.apply()
     state = read(host.lab.instance)
@@ -389,8 +332,8 @@ def test_limits_are_turned_round(host: Host, folder: Cgroups) -> None:
     )
     deep = [folder.make(f"d{n}") for n in range(6)]
     host.write(
-        _limit(deep[0], rate),
-        *(_limit(d, rate, f'parent = "{deep[n]}"') for n, d in enumerate(deep[1:])),
+        limited(deep[0], rate),
+        *(limited(d, rate, f'parent = "{deep[n]}"') for n, d in enumerate(deep[1:])),
     )
     refused = host.lab.ilax("apply", "--prune", str(host.file))
     assert refused.exit_code == USAGE
@@ -401,7 +344,7 @@ def test_limits_are_turned_round(host: Host, folder: Cgroups) -> None:
 def test_cgroups_that_are_gone(host: Host, folder: Cgroups) -> None:
     one, two = folder.make("one"), folder.make("two")
     rate = 'rate = "1gbit"'
-    host.write(_endpoint(1, f'cgroup = "{one}"'), _limit(one, rate), _limit(two, rate))
+    host.write(task(1, f'cgroup = "{one}"'), limited(one, rate), limited(two, rate))
     host.apply()
     folder.remove("one")
     folder.remove("two")

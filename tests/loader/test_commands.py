@@ -13,6 +13,7 @@ import pytest
 
 from ilax.cli import cli
 from ilax.contract import schema
+from ilax.contract.tables import index_key
 from ilax.errors import ConflictError, SystemCallError
 from ilax.instances.instance import Instance
 from lab.completion import offered
@@ -288,6 +289,75 @@ def test_an_address_of_the_host_has_no_device_to_ask_about(
     for name in (word for word in options if word.startswith("--")):
         assert name in result.output
     assert json.loads(running.ilax("--json", "endpoint", "list").output) == []
+
+
+def _port(lab: Lab) -> tuple[str, bool, bool]:
+    """Delivery of the only endpoint, whether XDP has its device, and whether any source passes."""
+    (found,) = json.loads(lab.ilax("--json", "endpoint", "list").output)
+    with Instance.open(lab.instance) as opened:
+        port = opened.ports.get(index_key(found["ifindex"]))
+        assert port is not None
+        has_device = opened.devices.lookup(index_key(found["ifindex"])) is not None
+    return found["delivery"], has_device, bool(port["flags"])
+
+
+def test_an_endpoint_is_changed_in_place(running: Lab) -> None:
+    """What is not given stays, and so does all the rest of it."""
+    add = running.ilax("endpoint", "add", sir(5), "--netns", CONTAINER, "--mtu", "1400")
+    assert add.exit_code == 0
+    (before,) = json.loads(running.ilax("--json", "endpoint", "list").output)
+    findings = running.ilax("--json", "check").output
+    for options, told, expected in (
+        (["--delivery", "xdp"], "has delivery xdp", ("xdp", True, False)),
+        (["--any-source"], "may send with any source", ("xdp", True, True)),
+        (["--delivery", "stack"], "has delivery stack", ("stack", False, True)),
+        (
+            ["--delivery", "xdp", "--no-any-source", "--cgroup", "none"],
+            "has delivery xdp, may send with no other source, names no cgroup",
+            ("xdp", True, False),
+        ),
+        (["--cgroup", "none"], "names no cgroup", ("xdp", True, False)),
+        (["--no-any-source", "--delivery", "stack"], "stack", ("stack", False, False)),
+    ):
+        done = running.ilax("endpoint", "set", sir(5), *options)
+        assert done.exit_code == 0, done.exception
+        assert told in done.output
+        assert _port(running) == expected
+    (after,) = json.loads(running.ilax("--json", "endpoint", "list").output)
+    assert after == {**before, "generation": after["generation"]}
+    assert running.ilax("--json", "check").output == findings
+
+
+def test_what_an_endpoint_cannot_become_is_refused(running: Lab) -> None:
+    assert running.ilax("endpoint", "add", sir(5), "--netns", CONTAINER).exit_code == 0
+    assert running.ilax("endpoint", "add", sir(6), "--host").exit_code == 0
+    before = running.ilax("--json", "endpoint", "list").output
+    for options, code, words in (
+        ([sir(5)], USAGE, "give --cgroup, --delivery"),
+        ([sir(6), "--delivery", "xdp"], USAGE, "address of the host"),
+        ([sir(6), "--any-source", "--cgroup", "none"], USAGE, "address of the host"),
+        ([sir(7), "--any-source"], NOT_FOUND, sir(7)),
+        # The cgroup is looked up before anything is changed.
+        ([sir(5), "--delivery", "xdp", "--cgroup", "no/such"], NOT_FOUND, "no cgroup"),
+    ):
+        refused = running.ilax("endpoint", "set", *options)
+        assert refused.exit_code == code
+        assert words in refused.output + str(refused.exception)
+        assert running.ilax("--json", "endpoint", "list").output == before
+    ip("-n", CONTAINER, "link", "del", "eth0")
+    gone = running.ilax("endpoint", "set", sir(5), "--delivery", "xdp")
+    assert gone.exit_code == NOT_FOUND
+    assert "is gone" in str(gone.exception)
+    assert running.ilax("--json", "endpoint", "list").output == before
+
+
+def test_xdp_cannot_reach_into_a_netkit(running: Lab) -> None:
+    made = running.ilax("endpoint", "add", sir(5), "--netns", CONTAINER, "--link", "netkit")
+    if made.exit_code:
+        pytest.skip("this kernel has no netkit")
+    refused = running.ilax("endpoint", "set", sir(5), "--delivery", "xdp", "--any-source")
+    assert refused.exit_code == USAGE
+    assert _port(running) == ("stack", False, False)
 
 
 def test_commands_outside_of_the_namespace_change_nothing(running: Lab) -> None:

@@ -364,6 +364,19 @@ def test_a_full_table_says_so_and_loses_nothing(lab: Lab, own: Cgroups) -> None:
     assert_tidy(read(lab.instance))
 
 
+def test_what_was_done_before_the_table_was_full_is_told(lab: Lab, own: Cgroups) -> None:
+    assert lab.up("--max-limits", "2").exit_code == 0
+    limit_set(lab, f"{own.name}/a")
+    ok(lab, "endpoint", "add", sir(5), "--netns", lab.container)
+    wanted = ("--delivery", "xdp", "--cgroup", f"{own.name}/e")
+    result = lab.ilax("endpoint", "set", sir(5), *wanted)
+    assert result.exit_code == FULL
+    (note,) = result.exception.__notes__  # type: ignore[union-attr]
+    assert note == f"endpoint {sir(5)} has delivery xdp: this is done"
+    assert ok(lab, "endpoint", "show", sir(5))["delivery"] == "xdp"
+    assert_tidy(read(lab.instance))
+
+
 def test_a_table_cannot_be_resized(running: Lab) -> None:
     result = running.up("--max-limits", "9")
     assert result.exit_code == 4

@@ -42,6 +42,7 @@ echo ---
 ilax limit set --help
 echo ---
 systemd-analyze verify --man=no /usr/lib/systemd/system/ilax.service \
+    /usr/lib/systemd/system/ilax-apply.service /usr/lib/systemd/system/ilax-apply.timer \
     /usr/lib/systemd/system/ilax-exporter.service \
     /usr/lib/systemd/system/ilax-check.service /usr/lib/systemd/system/ilax-check.timer \
     /usr/lib/systemd/system/ilax-limit-gc.service /usr/lib/systemd/system/ilax-limit-gc.timer

@@ -29,6 +29,10 @@ _INLINE_MAX = 1000
 _prune = click.option(
     "--prune", is_flag=True, help="Also remove what the file does not declare."
 )  # fmt: skip
+_skip_missing = click.option(
+    "--skip-missing", is_flag=True,
+    help="Leave out, each with a note, what needs a network namespace or cgroup that is not there.",
+)  # fmt: skip
 _show = click.option(
     "--show", type=click.IntRange(0), default=20, show_default=True,
     help="Print so many mappings of each kind; all are counted.",
@@ -38,10 +42,13 @@ _show = click.option(
 @click.command()
 @click.argument("file")
 @_prune
+@_skip_missing
 @_show
 @click.option("--exit-code", is_flag=True, help="End with 10 if there is something to do.")
 @pass_context
-def plan(context: Context, file: str, prune: bool, show: int, exit_code: bool) -> None:
+def plan(
+    context: Context, file: str, prune: bool, skip_missing: bool, show: int, exit_code: bool
+) -> None:
     """Show what `apply` would do with a FILE ("-": standard input).
 
     Nothing is changed. Without --exit-code the command ends with 0 whether there
@@ -55,7 +62,7 @@ def plan(context: Context, file: str, prune: bool, show: int, exit_code: bool) -
     """
     from ilax.declared import execution, report
 
-    planned = execution.plan(context.instance, file, prune=prune)
+    planned = execution.plan(context.instance, file, prune=prune, skip_missing=skip_missing)
     lines = report.lines(planned.difference, show)
     blocked = [str(planned.blocked)] if planned.blocked else []
     lines += [f"would be refused: {reason}" for reason in blocked]
@@ -72,24 +79,32 @@ def plan(context: Context, file: str, prune: bool, show: int, exit_code: bool) -
 @click.command()
 @click.argument("file")
 @_prune
+@_skip_missing
 @_show
 @pass_context
-def apply(context: Context, file: str, prune: bool, show: int) -> None:
+def apply(context: Context, file: str, prune: bool, skip_missing: bool, show: int) -> None:
     """Make this host be what a FILE says ("-": standard input).
 
     The instance is brought up if it is not, and upgraded in place if settings of
     `up` differ. What stays the same is not touched. What the file does not declare
     stays, unless --prune is given. A run that was killed is completed by the next.
 
+    With --skip-missing an endpoint waits for its network namespace and its cgroup, and
+    a limit for its cgroup: what is there of them stays as it is, also with --prune, the
+    rest is done, and the command ends with 0. `apply` again goes on when they are there.
+
     \b
     Example:
       ilax apply /etc/ilax/host.toml
+      ilax apply --skip-missing /etc/ilax/host.toml
       ilax plan --prune /etc/ilax/host.toml && ilax apply --prune /etc/ilax/host.toml
     """
     from ilax.declared import execution, report
 
     with _progress() as progress:
-        done = execution.apply(context.instance, file, prune=prune, progress=progress)
+        done = execution.apply(
+            context.instance, file, prune=prune, skip_missing=skip_missing, progress=progress
+        )
     lines = report.lines(done.difference, show)
     lines += [f"note: {note}" for note in done.notes]
     told = report.as_json(done.difference, show) | {"notes": done.notes}

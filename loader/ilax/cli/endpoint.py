@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from ilax.address import Address
 from ilax.cli import offers
 from ilax.cli.context import ADDRESS, Context, pass_context, plain, table
+from ilax.errors import IlaxError
 
 if TYPE_CHECKING:
     from ilax.system.cgroups import Cgroup
@@ -131,26 +132,59 @@ def _cgroup(text: str | None) -> Cgroup | None:
 @endpoint.command("set")
 @click.argument("sir", type=ADDRESS, shell_complete=offers.ENDPOINTS)
 @click.option(
-    "--cgroup", required=True, shell_complete=offers.CGROUPS,
-    help='Path or number of its cgroup, or "none".',
+    "--cgroup", shell_complete=offers.CGROUPS, help='Path or number of its cgroup, or "none".'
+)
+@click.option(
+    "--delivery", type=click.Choice(["stack", "xdp"]),
+    help="Into its stack with GRO, or by XDP redirect into its device.",
+)  # fmt: skip
+@click.option(
+    "--any-source/--no-any-source", default=None,
+    help="Do not check its source addresses, or do.",
 )  # fmt: skip
 @pass_context
-def change(context: Context, sir: Address, cgroup: str) -> None:
+def change(
+    context: Context,
+    sir: Address,
+    cgroup: str | None,
+    delivery: str | None,
+    any_source: bool | None,
+) -> None:
     """Change an endpoint while its traffic flows.
+
+    What is not given stays as it is. Device, link and MTU are those that it was made
+    with: `del` and `add` change them.
 
     \b
     Example:
       ilax endpoint set 2001:db8:5a5a:1:2000::5 --cgroup system.slice/web1
       ilax endpoint set 2001:db8:5a5a:1:2000::5 --cgroup none
+      ilax endpoint set 2001:db8:5a5a:1:2000::6 --delivery xdp --no-any-source
     """
+    from ilax.endpoint import containers
     from ilax.instances.instance import Instance
     from ilax.limiting import limits
 
+    of_a_container = delivery is not None or any_source is not None
+    if cgroup is None and not of_a_container:
+        raise click.UsageError("give --cgroup, --delivery, --any-source or --no-any-source")
+    told = []
     with Instance.open(context.instance) as instance:
         whose = _cgroup(None if cgroup == "none" else cgroup)
-        changed = limits.assign(instance, sir, whose)
-    text = f"names cgroup {whose.name}" if whose else "names no cgroup"
-    context.show(changed, f"endpoint {changed.sir} {text}")
+        if of_a_container:
+            changed = containers.change(instance, sir, delivery=delivery, any_source=any_source)
+            told += [f"has delivery {delivery}"] if delivery else []
+        if any_source is not None:
+            told.append(f"may send with {'any source' if any_source else 'no other source'}")
+        if cgroup is not None:
+            try:
+                changed = limits.assign(instance, sir, whose)
+            except IlaxError as error:
+                if told:
+                    error.add_note(f"endpoint {sir} {', '.join(told)}: this is done")
+                raise
+            told.append(f"names cgroup {whose.name}" if whose else "names no cgroup")
+    context.show(changed, f"endpoint {changed.sir} {', '.join(told)}")
 
 
 @endpoint.command("del")

@@ -12,6 +12,7 @@ from ilax.declared.difference_limits import LimitsDifference
 from ilax.declared.difference_mappings import MappingsDifference
 from ilax.declared.document import Document, EndpointWish
 from ilax.declared.host import Names, device_mac
+from ilax.declared.left_out import LeftOut, Skipped
 from ilax.declared.live import Device, Live, LiveEndpoint
 from ilax.declared.problems import Problems
 from ilax.endpoint.endpoints import Endpoint
@@ -55,6 +56,7 @@ class Difference:
         surplus_endpoints: that nobody declared; `devices` the same, without a row.
         repairs: what a killed command has left undone about limits.
         prune: whether surplus things are to go.
+        skipped: what is declared, and is left as it is.
     """
 
     prune: bool
@@ -66,6 +68,7 @@ class Difference:
     limits: LimitsDifference
     mappings: MappingsDifference
     repairs: list[str] = field(default_factory=list)
+    skipped: tuple[Skipped, ...] = ()
 
     @property
     def surplus(self) -> int:
@@ -114,12 +117,12 @@ def compare(
 
     Args:
         live: None if the instance is not up.
-        names: what the document names, all of it found.
+        names: what the document names, all of it found, and what was left out of it.
         problems: where rules are reported that only the host can tell.
     """
-    wishes = _wishes(document)
+    wishes = _wishes(document, names.left_out)
     there = live.endpoints if live is not None else {}
-    declared = {wish.sir for wish in wishes}
+    declared = {wish.sir for wish in wishes} | names.left_out.endpoints
     surplus = [one.row for sir, one in there.items() if sir not in declared]
     assert names.uplink is not None
     return Difference(
@@ -148,6 +151,7 @@ def compare(
             declared | {row.sir for row in surplus if there[row.sir].mapped},
         ),
         repairs=live.repairs if live is not None else [],
+        skipped=names.left_out.skipped,
     )
 
 
@@ -212,10 +216,13 @@ def _device_name(index: int) -> str:
 # --- endpoints -----------------------------------------------------------------
 
 
-def _wishes(document: Document) -> list[EndpointWish]:
+def _wishes(document: Document, left_out: LeftOut) -> list[EndpointWish]:
     """Declared endpoints, with the host's own address among them."""
     own = document.up.host_address
     if own is None or any(wish.sir == own for wish in document.endpoints):
+        return list(document.endpoints)
+    if own in left_out.endpoints:
+        # `up` makes it, and nobody says here which cgroup it has.
         return list(document.endpoints)
     return [EndpointWish(path=("up", "host-address"), sir=own), *document.endpoints]
 

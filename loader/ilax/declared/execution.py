@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
-from ilax.declared import difference, host, live, reader
+from ilax.declared import difference, host, left_out, live, reader
 from ilax.declared.difference import Difference
 from ilax.declared.document import Document
 from ilax.declared.host import Names
@@ -64,15 +64,19 @@ class Applied:
     notes: list[str]
 
 
-def plan(instance: str, file: str, *, prune: bool) -> Planned:
+def plan(instance: str, file: str, *, prune: bool, skip_missing: bool = False) -> Planned:
     """Compare a file with what is in force.
+
+    Args:
+        skip_missing: leave out what needs a network namespace or cgroup that is not
+            there.
 
     Raises:
         DeclarationError: the file is wrong, or names what this host has not.
     """
     document, problems = reader.read(file)
     with Network() as network:
-        names = _resolve(document, network, problems)
+        document, names = _resolve(document, network, problems, skip_missing=skip_missing)
         with _opened(instance) as opened:
             found = _compare(document, opened, network, names, problems, prune=prune)
             blocked = None
@@ -89,11 +93,13 @@ def apply(
     file: str,
     *,
     prune: bool,
+    skip_missing: bool = False,
     progress: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Applied:
     """Make it so.
 
     Args:
+        skip_missing: as for `plan`.
         progress: called with how many endpoints are done, and of how many: what
             takes long where there is much of it.
 
@@ -106,7 +112,7 @@ def apply(
     document, problems = reader.read(file)
     notes = list(document.notes)
     with Network() as network:
-        names = _resolve(document, network, problems)
+        document, names = _resolve(document, network, problems, skip_missing=skip_missing)
         first = None
         with suppress(OlderMinorError), _opened(instance) as opened:
             first = _compare(document, opened, network, names, problems, prune=prune)
@@ -136,10 +142,16 @@ def _remove_orphans(document: Document, found: Difference, opened: Instance) -> 
         containers.delete(opened, endpoint.sir)
 
 
-def _resolve(document: Document, network: Network, problems: Problems) -> Names:
+def _resolve(
+    document: Document, network: Network, problems: Problems, *, skip_missing: bool
+) -> tuple[Document, Names]:
+    """What the document names, and the part of it that has all it names."""
     names = host.resolve(document, network, problems)
+    if not skip_missing:
+        problems.found += problems.missing
     problems.raise_if_any()
-    return names
+    document, names.left_out = left_out.split(document, problems)
+    return document, names
 
 
 @contextmanager

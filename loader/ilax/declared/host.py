@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
 from ilax.declared.document import Document
+from ilax.declared.left_out import LeftOut
 from ilax.declared.positions import Path
 from ilax.declared.problems import Problems
-from ilax.errors import IlaxError
+from ilax.errors import IlaxError, NotFoundError
 from ilax.instances.instance import own_netns
 from ilax.system import netlink
 from ilax.system.cgroups import Cgroup, Tree
@@ -33,15 +34,22 @@ class Names:
         uplink: None if there is no such interface.
         cgroups: by the text of the document.
         tree: all cgroups; None if the document names none.
+        left_out: what was taken out of the document, since a name of it stands for nothing.
     """
 
     uplink: Interface | None = None
     cgroups: dict[str, Cgroup] = field(default_factory=dict)
     tree: Tree | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def resolve(document: Document, network: Network, problems: Problems) -> Names:
-    """Look up what a document names; what is not there becomes a problem."""
+    """Look up what a document names.
+
+    Args:
+        problems: gets what is wrong, and apart from it which network namespaces and
+            cgroups are not there: these come and go.
+    """
     names = Names()
     try:
         names.uplink = network.interface(document.up.uplink)
@@ -66,7 +74,11 @@ def resolve(document: Document, network: Network, problems: Problems) -> Names:
 def _check_namespace(name: str, path: Path, owners: dict[int, str], problems: Problems) -> None:
     try:
         number = netlink.namespace_path(name).stat().st_ino
-    except (IlaxError, OSError) as error:
+    except (NotFoundError, FileNotFoundError) as error:
+        # Also for a plain file: `ip netns add` makes one first and mounts over it.
+        problems.lack(path, error)
+        return
+    except OSError as error:
         problems.add(path, error)
         return
     # Each has one default route, so there is no second endpoint in it.
@@ -98,6 +110,9 @@ def _find_cgroups(names: Names, wanted: list[tuple[str, Path]], problems: Proble
     for text, path in wanted:
         try:
             cgroup = names.cgroups[text] = names.tree.find(text)
+        except NotFoundError as error:
+            problems.lack(path, error)
+            continue
         except (IlaxError, OSError) as error:
             problems.add(path, error)
             continue

@@ -48,18 +48,25 @@ class Problems:
     Attributes:
         name: of the file, as the operator has named it.
         text: of the file.
+        missing: what the document names and this host has not, or not yet; whether that
+            is wrong is for the caller to decide.
         notes: doubts that forbid nothing, already as text.
     """
 
     name: str
     text: str
     found: list[Problem] = field(default_factory=list)
+    missing: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _lines: dict[Path, int] | None = None
 
     def add(self, path: Path, rule: object) -> None:
         """Something is wrong at a path."""
         self.found.append(Problem(path, _without_effect(str(rule))))
+
+    def lack(self, path: Path, rule: object) -> None:
+        """What is named at a path is not there."""
+        self.missing.append(Problem(path, _without_effect(str(rule))))
 
     def note(self, path: Path, rule: str) -> None:
         """Something is doubtful at a path."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def lines(found: Difference, show: int) -> list[str]:
     """One line for each change: `+` new, `~` changed, `-` removed, `?` not declared.
 
+    Notes on what was left out come last.
+
     Args:
         show: mappings of each kind that are named; the others are counted.
     """
@@ -41,7 +43,7 @@ def lines(found: Difference, show: int) -> list[str]:
         told.append(f"{found.surplus} not declared (?), left alone: --prune would remove them")
     if found.empty:
         told.append("nothing to do")
-    return told
+    return told + [f"note: {one.text}" for one in found.skipped]
 
 
 def as_json(found: Difference, show: int) -> dict[str, Any]:
@@ -82,6 +84,10 @@ def as_json(found: Difference, show: int) -> dict[str, Any]:
             "some_surplus": address_bulk.format_texts(rows.surplus[:show]),
         },
         "repairs": found.repairs,
+        "skipped": [
+            {"kind": one.kind, "name": one.name, "line": one.line, "missing": list(one.missing)}
+            for one in found.skipped
+        ],
         "surplus": {
             "limits": list(found.limits.surplus.values()),
             "endpoints": [str(row.sir) for row in found.surplus_endpoints],

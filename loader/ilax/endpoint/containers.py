@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ilax.address import Address
-from ilax.bpf import Program
+from ilax.bpf import Program, wait_for_programs
 from ilax.contract.tables import index_key
 from ilax.endpoint import endpoints
 from ilax.endpoint.endpoints import Endpoint
@@ -24,7 +24,7 @@ from ilax.instances.transaction import Transaction
 from ilax.limiting import limits
 from ilax.system import sysctls
 from ilax.system.cgroups import Cgroup
-from ilax.system.ethtool import turn_gro_on
+from ilax.system.ethtool import driver_of, turn_gro_on
 from ilax.system.netlink import (
     LOOPBACK,
     Interface,
@@ -151,29 +151,73 @@ def add_host(instance: Instance, sir: Address, cgroup: Cgroup | None = None) -> 
     return endpoint
 
 
-def change(instance: Instance, sir: Address, *, delivery: str, any_source: bool) -> Endpoint:
-    """Change a container's endpoint while its packets pass.
+def change(
+    instance: Instance,
+    sir: Address,
+    *,
+    delivery: str | None = None,
+    any_source: bool | None = None,
+) -> Endpoint:
+    """Change a container's endpoint while its packets pass. None keeps what it has.
 
     Args:
         delivery: "stack" or "xdp".
 
     Raises:
-        NotFoundError: there is no such endpoint.
-        MapFullError: no room for another device of XDP.
+        NotFoundError: there is no such endpoint, or its device is gone.
+        UsageError: it is an address of the host, or packets cannot be delivered that way.
+        MapFullError: no room for another device of XDP; nothing was changed.
     """
     require_capabilities("change an endpoint")
     instance.require_own_netns("change an endpoint")
     with instance.locked():
         endpoint = endpoints.find(instance, sir)
-        changed = replace(endpoint, delivery=delivery, generation=endpoint.generation + 1)
         key = index_key(endpoint.ifindex)
-        endpoints.put_port(instance, endpoint.ifindex, sir, endpoint.slot, any_source=any_source)
-        if delivery == "xdp":
+        device, now = _port(instance, endpoint)
+        changed = replace(
+            endpoint,
+            delivery=delivery or endpoint.delivery,
+            generation=endpoint.generation + 1,
+        )
+        if changed.delivery == "xdp":
+            check_delivery("xdp", driver_of(device))
             instance.devices.update(key, key)
+        endpoints.put_port(
+            instance,
+            endpoint.ifindex,
+            sir,
+            endpoint.slot,
+            any_source=now if any_source is None else any_source,
+        )
         endpoints.rewrite(instance, changed)
-        if delivery != "xdp":
+        if changed.delivery != "xdp":
+            if endpoint.delivery == "xdp":
+                # Who has read the old row is about to look the device up.
+                wait_for_programs()
             instance.devices.delete(key)
     return changed
+
+
+def _port(instance: Instance, endpoint: Endpoint) -> tuple[str, bool]:
+    """The device of a container, and whether it may send with any source.
+
+    Raises:
+        UsageError: it is no container.
+        NotFoundError: its device is gone.
+    """
+    if endpoint.delivery == "host":
+        raise UsageError(
+            f"endpoint {endpoint.sir} is an address of the host: delivery and source checks "
+            "have no meaning for it; nothing was changed"
+        )
+    port = instance.ports.get(index_key(endpoint.ifindex))
+    device = interface_names().get(endpoint.ifindex)
+    if port is None or device is None:
+        raise NotFoundError(
+            f"the device of endpoint {endpoint.sir} is gone; nothing was changed",
+            hint=f"`ilax endpoint del {endpoint.sir}` and add it again",
+        )
+    return device, bool(port["flags"])
 
 
 def check_device_name(name: str) -> None:
