@@ -40,6 +40,21 @@ def test_its_devices_have_addresses_that_udev_leaves_alone(pair: Lab) -> None:
         assert first & 3 == 2  # unicast, locally administered
 
 
+def test_ipv6_is_switched_on_for_its_devices(pair: Lab) -> None:
+    """Container runtimes switch it off by default; hosts may do so as well."""
+    task, peer = pair.containers[0], pair.containers[2]
+    ilax = task.host.ilax
+    ilax("endpoint", "del", task.address)
+    try:
+        for namespace in (task.ns, task.host.ns):
+            namespace.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
+        ilax(*operator.add_arguments(task))
+        probes.must_ping(peer.ns, task.address)
+    finally:
+        for namespace in (task.ns, task.host.ns):
+            namespace.sysctl("net.ipv6.conf.default.disable_ipv6", 0)
+
+
 def test_a_device_of_another_name(pair: Lab) -> None:
     task, peer = pair.containers[0], pair.containers[2]
     ilax = task.host.ilax

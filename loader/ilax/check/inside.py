@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.snapshot import Snapshot
-from ilax.check.tasks import enable_ipv6
 from ilax.check.view import View
 from ilax.endpoint.containers import GATEWAY
 from ilax.system import sysctls
@@ -190,7 +189,7 @@ def _ways(seen: _Inside, link: Interface) -> Iterator[Finding]:
             seen=f"{setting} is 1",
             expected="0",
             command=f"nsenter --net={seen.path} sysctl -w {setting}=0 && {seen.fix}",
-            step=seen.local(enable_ipv6, name),
+            step=seen.local(sysctls.enable_ipv6, name),
         )
         return  # without it, nothing of the rest can be there
     if sir not in seen.here.addresses.get(link.index, {}):

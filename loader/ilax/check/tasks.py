@@ -164,7 +164,7 @@ def _device(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding
             seen=f"{name} is 1",
             expected="0",
             command=f"sysctl -w {name}=0 && {view.command('check --fix')}",
-            step=partial(enable_ipv6, link.name),
+            step=partial(sysctls.enable_ipv6, link.name),
         )
         return  # without it, nothing of the rest can be there
     if not link.up:
@@ -200,11 +200,6 @@ def _device(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding
             command=f"ip -6 address add {GATEWAY}/64 dev {link.name} nodad",
             step=partial(network.add_address, link.index, GATEWAY, 64),
         )
-
-
-def enable_ipv6(device: str) -> None:
-    """Switch IPv6 on again for a device of this thread's namespace."""
-    sysctls.write(device, "disable_ipv6", 0)
 
 
 def _advertisements(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding]:

@@ -118,6 +118,7 @@ def add(instance: Instance, options: AddOptions, *, swept: bool = False) -> Endp
             limit=limit,
         )
         _guard(network, instance, endpoint, options, change)
+        sysctls.enable_ipv6(host.name)
         _ignore_advertisements(host.name)
         # Only now can the container send: there is no moment without checks.
         network.set_up(host.index)
@@ -321,6 +322,8 @@ def _make_link(
                 host = network.interface(host.name)
                 inner = inner_network.interface(options.device)
             turn_gro_on(options.device)
+            # Container runtimes switch it off for what they do not know of.
+            sysctls.enable_ipv6(options.device)
             inner_network.set_up(LOOPBACK)
             inner_network.add_address(inner.index, str(options.sir), 128)
             inner_network.set_up(inner.index)

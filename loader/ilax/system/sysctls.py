@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from pathlib import Path
+
+from ilax.errors import SystemCallError
 
 _FOLDER = Path("/proc/sys/net/ipv6/conf")
 
@@ -35,3 +38,20 @@ def accepts_advertisements(device: str) -> bool:
     accept = read(device, "accept_ra")
     # A router listens only where it is told to all the same.
     return accept == 2 if read(device, "forwarding") == 1 else bool(accept)
+
+
+def enable_ipv6(device: str) -> None:
+    """Switch IPv6 on for a device that would not have it, by the default of its namespace.
+
+    Raises:
+        SystemCallError: /proc/sys is read-only.
+    """
+    if read(device, "disable_ipv6"):
+        try:
+            write(device, "disable_ipv6", 0)
+        except OSError as error:
+            raise SystemCallError(
+                f"switch IPv6 on for interface {device}",
+                error.errno or errno.EIO,
+                hint=f"set {name(device, 'disable_ipv6')} to 0, or that of default",
+            ) from error
