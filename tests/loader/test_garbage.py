@@ -93,12 +93,12 @@ def _refuses_whole(lab: Lab, *arguments: str, stdin: bytes = b"") -> None:
 
 
 @cases
-@given(document=g.documents())
-def test_files_of_a_host(running: Lab, document: bytes) -> None:
+@given(document=g.documents(), options=st.sampled_from(((), ("--skip-missing",))))
+def test_files_of_a_host(running: Lab, document: bytes, options: tuple[str, ...]) -> None:
     before = _state(running)
-    planned = _run(running, "plan", "-", stdin=document)
+    planned = _run(running, "plan", *options, "-", stdin=document)
     assert _state(running) == before
-    done = _run(running, "apply", "-", stdin=document)
+    done = _run(running, "apply", *options, "-", stdin=document)
     if done:
         assert _state(running) == before
     else:
@@ -136,7 +136,7 @@ def test_captures(
 TYPED = [
     ("endpoint", "show", g.addresses),
     ("endpoint", "del", g.addresses),
-    ("endpoint", "set", g.addresses, "--mtu", g.quantities),
+    ("endpoint", "set", g.addresses, "--delivery", g.names, "--cgroup", g.cgroups),
     ("endpoint", "add", g.addresses, "--netns", g.netns, "--device", g.names),
     ("mapping", "add", g.addresses, "--locator", g.prefixes),
     ("mapping", "add", g.addresses, "--wire", g.addresses),
@@ -226,6 +226,7 @@ CHANGES: list[tuple[str, ...]] = [
     ("endpoint", "add", sir(5), "--netns", CONTAINER),
     ("endpoint", "add", sir(6), "--host"),
     ("endpoint", "set", sir(5), "--cgroup", "none"),
+    ("endpoint", "set", sir(5), "--delivery", "xdp", "--any-source"),
     ("endpoint", "set", sir(5), "--cgroup", "CGROUP"),
     ("endpoint", "del", sir(5)),
     ("mapping", "add", sir(5), "--locator", OTHER_LOCATOR),
