@@ -16,6 +16,7 @@ import pytest
 from ilax.address import parse
 from ilax.endpoint import endpoints
 from ilax.instances.instance import Instance
+from ilax.instances.pins import PinFolder
 from ilax.system.netlink import interface_names
 from lab.cgroups import Cgroups, own_cgroups
 from lab.contract_1_0 import turn_back
@@ -182,8 +183,10 @@ def test_an_interrupt_tells_how_far_it_came(host: Host) -> None:
         [*ilax, "apply", str(host.file)], stderr=subprocess.PIPE, text=True
     ) as job:
         until(lambda: _how_many(host) > 0, "the first endpoint")
-        job.send_signal(signal.SIGINT)
-        _, told = job.communicate()
+        # Each endpoint needs the lock; so it waits for us, wherever it is by now.
+        with PinFolder(host.lab.instance).lock():
+            job.send_signal(signal.SIGINT)
+            _, told = job.communicate()
     found = re.search(r"interrupted; (\d+) of 60 endpoints were done", told)
     assert found, told
     # One may have been made that was not counted yet.
