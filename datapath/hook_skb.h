@@ -36,11 +36,17 @@ static __always_inline bool hook_for_us(hook_ctx *ctx)
 /*
  * Behind a generic XDP program that made the kernel copy the packet, Linux 6.18
  * forgets the length of the Ethernet header, and the program's data begins at
- * the IPv6 header. The protocol is still known.
+ * the IPv6 header. The kernel still knows where that one is: then there are as
+ * many bytes from it on as there are at all.
  */
 static __always_inline bool hook_starts_at_l3(hook_ctx *ctx)
 {
-	return ctx->protocol == bpf_htons(ETH_P_IPV6);
+	__u32 last = hook_data_end(ctx) - hook_data(ctx) - 1;
+	__u8 byte;
+
+	return ctx->protocol == bpf_htons(ETH_P_IPV6) &&
+	       !bpf_skb_load_bytes_relative(ctx, last, &byte, sizeof(byte),
+					    BPF_HDR_START_NET);
 }
 
 static __always_inline bool hook_tagged(hook_ctx *ctx)

@@ -43,6 +43,12 @@ INPUTS = {
         "packets",
         _without_ethernet(src=address("2001:db8:8100::1")),
     ),
+    "without its Ethernet header, the same bytes 14 later are for a task": (
+        "packets",
+        population.case(
+            Packet(packets.two_headers(CBIT.here(plan.STACK_TASK))), Hook.UPLINK_IN, _STARTS_AT_L3
+        ),
+    ),
     "a new limit of a host that has been up for five years": (
         "limits",
         _limits(5 * _YEAR, [_rules(_A_NS_PER_BYTE, drop=1_000_000)], [(0, 1, 1500, 0)]),
