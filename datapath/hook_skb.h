@@ -96,6 +96,8 @@ __noinline int ilax_segment_bytes(struct __sk_buff *ctx, __u32 l4_off,
  *
  * Beyond 64 KiB (BIG TCP) there is a hop-by-hop header that goes away when the
  * packet is cut; the kernel counts it in, and full segments look 8 bytes too long.
+ *
+ * The pieces of SCTP have lengths of their own, which only the kernel can read.
  */
 static __always_inline bool hook_fits(hook_ctx *ctx,
 				      const struct ilax_packet *pkt, __u32 mtu,
@@ -105,20 +107,22 @@ static __always_inline bool hook_fits(hook_ctx *ctx,
 	__u32 len = pkt->len - pkt->l3_off;
 	__u32 nexthdr = pkt->nexthdr;
 	__u32 unused = 0;
-	bool big_tcp;
+	bool big_tcp = false;
 
 	if (len <= mtu)
 		return true;
 	if (!ctx->gso_size)
 		return false;
-	big_tcp = len > IPV6_HEADER_BYTES + 0xffff &&
-		  nexthdr == IPPROTO_HOPOPTS;
-	if (big_tcp) {
-		l4_off += 8;
-		nexthdr = IPPROTO_TCP;
+	if (ctx->gso_size != SKB_GSO_BY_FRAGS) {
+		big_tcp = len > IPV6_HEADER_BYTES + 0xffff &&
+			  nexthdr == IPPROTO_HOPOPTS;
+		if (big_tcp) {
+			l4_off += 8;
+			nexthdr = IPPROTO_TCP;
+		}
+		if ((__u32)ilax_segment_bytes(ctx, l4_off, nexthdr) > mtu)
+			return false;
 	}
-	if ((__u32)ilax_segment_bytes(ctx, l4_off, nexthdr) > mtu)
-		return false;
 	return big_tcp ||
 	       !bpf_check_mtu(ctx, ifindex, &unused, 0, BPF_MTU_CHK_SEGS);
 }

@@ -33,6 +33,7 @@ LIKE_IPV6_MAC = bytes((0x61, 0, 0, 0, 9, 9))
 OTHER_MAC = bytes((2, 0, 0, 0, 9, 9))
 TEXT = b"The quick brown fox jumps over the lazy dog."
 
+SCTP = 132
 DOT1Q, DOT1AD, OLD_QINQ = 0x8100, 0x88A8, 0x9100
 
 
@@ -74,6 +75,11 @@ def echo(src: bytes = PEER) -> Builder:
 def sized(length: int, src: bytes = PEER) -> Builder:
     """A TCP packet of `length` bytes from its IPv6 header on."""
     return tcp(b"x" * (length - 60), src=src)
+
+
+def sctp(length: int, src: bytes = PEER) -> Builder:
+    """An SCTP packet of `length` bytes from its IPv6 header on: ports, and text as data."""
+    return raw(SCTP, bytes(12) + b"x" * (length - 52), src)
 
 
 def chain(*headers: Packet, last: Packet | None = None, src: bytes = PEER) -> Builder:

@@ -252,6 +252,6 @@ def xdp_buffers() -> list[Row]:
 
 
 ROWS: list[Row] = [
-    *delivery(), *addresses(), *like_a_lost_header(), *other_protocols(), *hop_limits(), *extension_headers(),
-    *sizes(), *xdp_buffers(),
+    *delivery(), *addresses(), *like_a_lost_header(), *other_protocols(), *hop_limits(),
+    *extension_headers(), *sizes(), *xdp_buffers(),
 ]  # fmt: skip

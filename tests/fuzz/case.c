@@ -120,6 +120,7 @@ static void surround(const struct kase *kase, struct outcome *out)
 	kernel.skb.protocol = proto;
 	kernel.skb.ifindex = ifindex;
 	kernel.skb.gso_size = head->gso_size;
+	kernel.skb.gso_segs = head->gso_segs;
 	if (!(head->flags & CASE_NO_SOCKET))
 		kernel.skb.sk = (void *)&kernel;
 	kernel.xdp.ingress_ifindex = ifindex;
