@@ -20,7 +20,10 @@ static __always_inline bool ethertype_is_vlan(__be16 proto)
 /*
  * Returns ILAX_CONTINUE with *pkt filled, or the reason to leave the packet
  * alone. Lengths in the IPv6 header are not trusted and not needed: super-
- * packets beyond 64 KiB have none.
+ * packets beyond 64 KiB have none. Only where it says that there is more than
+ * the first piece of a frame XDP is asked for the whole length, which costs a
+ * call. What a sender puts behind its packet in further pieces is not counted
+ * then, and the stack cuts it off; limits charge the whole frame.
  */
 static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 {
