@@ -14,8 +14,8 @@
  *   hook_pull(ctx, len)             try to have len bytes in the linear part
  *   hook_ifindex(ctx)               device of the hook
  *   hook_for_us(ctx)                false for frames of other stations
- *   hook_starts_at_l3(ctx)          asked where the frame does not look like
- *                                   IPv6: has it lost its Ethernet header
+ *   hook_starts_at_l3(ctx)          asked where the frame looks as if it had lost
+ *                                   its Ethernet header: has it
  *   hook_tagged(ctx)                a VLAN tag is kept outside of the frame
  *   hook_load(ctx, off, buf, len)   copy out of the frame, anywhere
  *   hook_store(ctx, off, buf, len)  copy into the frame, anywhere; pointers

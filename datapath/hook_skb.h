@@ -36,11 +36,17 @@ static __always_inline bool hook_for_us(hook_ctx *ctx)
 /*
  * Behind a generic XDP program that made the kernel copy the packet, Linux 6.18
  * forgets the length of the Ethernet header, and the program's data begins at
- * the IPv6 header. The protocol is still known.
+ * the IPv6 header. The kernel still knows where that one is: then there are as
+ * many bytes from it on as there are at all.
  */
 static __always_inline bool hook_starts_at_l3(hook_ctx *ctx)
 {
-	return ctx->protocol == bpf_htons(ETH_P_IPV6);
+	__u32 last = hook_data_end(ctx) - hook_data(ctx) - 1;
+	__u8 byte;
+
+	return ctx->protocol == bpf_htons(ETH_P_IPV6) &&
+	       !bpf_skb_load_bytes_relative(ctx, last, &byte, sizeof(byte),
+					    BPF_HDR_START_NET);
 }
 
 static __always_inline bool hook_tagged(hook_ctx *ctx)
@@ -90,6 +96,8 @@ __noinline int ilax_segment_bytes(struct __sk_buff *ctx, __u32 l4_off,
  *
  * Beyond 64 KiB (BIG TCP) there is a hop-by-hop header that goes away when the
  * packet is cut; the kernel counts it in, and full segments look 8 bytes too long.
+ *
+ * The pieces of SCTP have lengths of their own, which only the kernel can read.
  */
 static __always_inline bool hook_fits(hook_ctx *ctx,
 				      const struct ilax_packet *pkt, __u32 mtu,
@@ -99,20 +107,22 @@ static __always_inline bool hook_fits(hook_ctx *ctx,
 	__u32 len = pkt->len - pkt->l3_off;
 	__u32 nexthdr = pkt->nexthdr;
 	__u32 unused = 0;
-	bool big_tcp;
+	bool big_tcp = false;
 
 	if (len <= mtu)
 		return true;
 	if (!ctx->gso_size)
 		return false;
-	big_tcp = len > IPV6_HEADER_BYTES + 0xffff &&
-		  nexthdr == IPPROTO_HOPOPTS;
-	if (big_tcp) {
-		l4_off += 8;
-		nexthdr = IPPROTO_TCP;
+	if (ctx->gso_size != SKB_GSO_BY_FRAGS) {
+		big_tcp = len > IPV6_HEADER_BYTES + 0xffff &&
+			  nexthdr == IPPROTO_HOPOPTS;
+		if (big_tcp) {
+			l4_off += 8;
+			nexthdr = IPPROTO_TCP;
+		}
+		if ((__u32)ilax_segment_bytes(ctx, l4_off, nexthdr) > mtu)
+			return false;
 	}
-	if ((__u32)ilax_segment_bytes(ctx, l4_off, nexthdr) > mtu)
-		return false;
 	return big_tcp ||
 	       !bpf_check_mtu(ctx, ifindex, &unused, 0, BPF_MTU_CHK_SEGS);
 }

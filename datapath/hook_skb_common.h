@@ -8,6 +8,10 @@
 #include "charge.h"
 #include "types.h"
 
+/* In gso_size: the pieces are of any length. No part of the uapi headers. */
+#define SKB_GSO_BY_FRAGS 0xffff
+#define SCTP_HEADER_BYTES 12
+
 typedef struct __sk_buff hook_ctx;
 
 static __always_inline void *hook_data(hook_ctx *ctx)
@@ -41,6 +45,22 @@ static __always_inline long hook_load(hook_ctx *ctx, __u32 off, void *buf,
 	return bpf_skb_load_bytes(ctx, off, buf, len);
 }
 
+/* SCTP: `count` pieces, each with one set of headers; together they are `len` bytes. */
+static __always_inline void charge_pieces(struct ilax_charge *charge, __u32 len,
+					  __u32 headers, __u32 count)
+{
+	if (!count)
+		count = 1;
+	if (len < headers)
+		len = headers;
+	charge->packets = count;
+	charge->bytes =
+		len + (count - 1) * headers + count * ILAX_FRAME_OVERHEAD;
+	/* On average: nobody tells how long the first one is. */
+	charge->first = charge_of_frame(headers + (len - headers) / count);
+	charge->small = false;
+}
+
 /*
  * A super-packet was, or will be, that many frames, each with headers of its own.
  * Behind extension headers it is TCP all the same: nothing else is merged there.
@@ -59,6 +79,12 @@ static __always_inline void skb_wire(hook_ctx *ctx,
 		outside += VLAN_TAG_BYTES;
 	if (!ctx->gso_size) {
 		charge_frame(charge, outside + ctx->len);
+		return;
+	}
+	if (ctx->gso_size == SKB_GSO_BY_FRAGS) {
+		charge_pieces(charge, outside + ctx->len,
+			      outside + l4_off + SCTP_HEADER_BYTES,
+			      ctx->gso_segs);
 		return;
 	}
 	if (pkt->nexthdr == IPPROTO_UDP) {

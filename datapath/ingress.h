@@ -13,8 +13,13 @@
  * A destination that is no wire address of an endpoint. SIR addresses come here
  * where routers send their errors to this host by default. Those of this host's
  * own tasks are delivered like any other, or else the stack would route them past
- * the limit of the task: then *key becomes the wire address. The rest is routed,
- * and a packet that it quotes is put right here, where it enters the fabric.
+ * the limit of the task: then *key becomes the wire address.
+ *
+ * The rest is the stack's: for the host itself, whose sockets know SIR addresses
+ * as its tasks do, or for somebody behind it. So a packet that it quotes is put
+ * right here, if the mapping is known. If not, that is no reason to drop: the host
+ * of the task judges for itself, and where there is none no socket is found for a
+ * wire address.
  */
 static __always_inline int ilax_ingress_miss(hook_ctx *ctx,
 					     const struct ilax_packet *pkt,
@@ -22,27 +27,21 @@ static __always_inline int ilax_ingress_miss(hook_ctx *ctx,
 {
 	const struct ilax_prefix *row = ilax_classify(&pkt->dst);
 	const struct ilax_mapping *mapping;
-	int reason;
 
-	if (!row)
-		return addr_is_link_scope(&pkt->dst) ? ILAX_PASS_LINK_SCOPE :
-						       ILAX_PASS_NOT_OURS;
-	if (row->kind == ILAX_PREFIX_LOCATOR)
-		return ilax_is_host_address(row, &pkt->dst) ?
-			       ILAX_PASS_NOT_OURS :
-			       ILAX_DROP_UNKNOWN_IDENTIFIER;
-	if (row->kind != ILAX_PREFIX_SIR)
-		return ILAX_PASS_NOT_OURS;
-	mapping = bpf_map_lookup_elem(&ilax_mappings, key);
-	if (mapping && mapping->action == ILAX_ACTION_LOCAL) {
-		*key = mapping->wire;
-		return ILAX_CONTINUE;
+	if (!row && addr_is_link_scope(&pkt->dst))
+		return ILAX_PASS_LINK_SCOPE;
+	if (row && row->kind == ILAX_PREFIX_LOCATOR &&
+	    !ilax_is_host_address(row, &pkt->dst))
+		return ILAX_DROP_UNKNOWN_IDENTIFIER;
+	if (row && row->kind == ILAX_PREFIX_SIR) {
+		mapping = bpf_map_lookup_elem(&ilax_mappings, key);
+		if (mapping && mapping->action == ILAX_ACTION_LOCAL) {
+			*key = mapping->wire;
+			return ILAX_CONTINUE;
+		}
 	}
-	if (icmp6_possible(pkt)) {
-		reason = ilax_icmp6_inner(ctx, pkt);
-		if (reason >= 0)
-			return reason;
-	}
+	if (icmp6_possible(pkt))
+		ilax_icmp6_inner(ctx, pkt);
 	return ILAX_PASS_NOT_OURS;
 }
 

@@ -20,7 +20,10 @@ static __always_inline bool ethertype_is_vlan(__be16 proto)
 /*
  * Returns ILAX_CONTINUE with *pkt filled, or the reason to leave the packet
  * alone. Lengths in the IPv6 header are not trusted and not needed: super-
- * packets beyond 64 KiB have none.
+ * packets beyond 64 KiB have none. Only where it says that there is more than
+ * the first piece of a frame XDP is asked for the whole length, which costs a
+ * call. What a sender puts behind its packet in further pieces is not counted
+ * then, and the stack cuts it off; limits charge the whole frame.
  */
 static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 {
@@ -31,6 +34,7 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 	struct ethhdr *eth;
 	void *cursor, *end;
 	__be16 proto;
+	bool ip6;
 
 	pkt->len = hook_len(ctx);
 	pkt->from_slot = 0;
@@ -46,11 +50,18 @@ static __always_inline int ilax_parse(hook_ctx *ctx, struct ilax_packet *pkt)
 	proto = *(const __be16 *)((void *)eth + 2 * ETH_ALEN);
 	cursor = eth + 1;
 
-	if (proto == bpf_htons(ETH_P_IPV6)) {
-		pkt->l3_off = ETH_HLEN;
-	} else if (hook_starts_at_l3(ctx)) {
+	/*
+	 * Without an Ethernet header the type is a part of the source address, where
+	 * the sender may write that of IPv6. Then the first byte tells, and only if
+	 * it is one of IPv6 as well the kernel is asked. (Where it is none, the stack
+	 * behind us drops the packet.)
+	 */
+	ip6 = proto == bpf_htons(ETH_P_IPV6);
+	if ((!ip6 || eth->h_dest[0] >> 4 == 6) && hook_starts_at_l3(ctx)) {
 		cursor = eth;
 		pkt->l3_off = 0;
+	} else if (ip6) {
+		pkt->l3_off = ETH_HLEN;
 	} else if (ethertype_is_vlan(proto)) {
 		hook_pull(ctx, ETH_HLEN + VLAN_MAX_TAGS * VLAN_TAG_BYTES +
 				       IPV6_HEADER_BYTES);

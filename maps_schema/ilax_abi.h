@@ -310,7 +310,9 @@ struct ilax_counter {
 	__u64 packets;
 	__u64 bytes;	   /* of frames, without the checksum; of packets from
 			    * their IP header on at ILAX_HOOK_CGROUP, and
-			    * where a device has no Ethernet header
+			    * where a device has no Ethernet header; of what
+			    * a driver hands to XDP in pieces only the first
+			    * one where the IPv6 header promises no more
 			    */
 	__u64 sampled;	   /* events written to ilax_events */
 	__u64 lost;	   /* events that found the ring full */
@@ -325,7 +327,7 @@ ILAX_STATIC_ASSERT(sizeof(struct ilax_counter) == 40, "struct ilax_counter");
  */
 struct ilax_traffic {
 	__u64 rx_packets;
-	__u64 rx_bytes; /* of frames, without the checksum */
+	__u64 rx_bytes; /* of frames, as in struct ilax_counter */
 	__u64 rx_drops; /* packets */
 	__u64 tx_packets;
 	__u64 tx_bytes;
@@ -341,7 +343,7 @@ ILAX_STATIC_ASSERT(sizeof(struct ilax_traffic) == 48, "struct ilax_traffic");
 struct ilax_event {
 	__u64 time;	/* CLOCK_MONOTONIC, ns */
 	__u32 ifindex;	/* device it arrived on or leaves by */
-	__u32 len;	/* bytes of the frame; see `data` */
+	__u32 len;	/* bytes, as in struct ilax_counter; see `data` */
 	__u32 slot;	/* of the endpoint or port, 0 = unknown */
 	__u16 captured; /* valid bytes of data, 0..ILAX_EVENT_DATA_BYTES */
 	__u8 hook;	/* enum ilax_hook */

@@ -26,9 +26,14 @@ PEER = plan.CBIT.name("2000:7:c1c2:c3c4")
 ROUTER = address("2001:db8:99:3::10")
 FOREIGN = address("2001:db8:99:3::80")
 TASK = plan.CBIT.name(plan.STACK_TASK)
+# Where it stands in a packet without an Ethernet header, it says that IPv6 follows.
+LIKE_ETHERNET = address("2001:db8:86dd:6000::5")
+# A group address, which every station may accept.
+LIKE_IPV6_MAC = bytes((0x61, 0, 0, 0, 9, 9))
 OTHER_MAC = bytes((2, 0, 0, 0, 9, 9))
 TEXT = b"The quick brown fox jumps over the lazy dog."
 
+SCTP = 132
 DOT1Q, DOT1AD, OLD_QINQ = 0x8100, 0x88A8, 0x9100
 
 
@@ -70,6 +75,11 @@ def echo(src: bytes = PEER) -> Builder:
 def sized(length: int, src: bytes = PEER) -> Builder:
     """A TCP packet of `length` bytes from its IPv6 header on."""
     return tcp(b"x" * (length - 60), src=src)
+
+
+def sctp(length: int, src: bytes = PEER) -> Builder:
+    """An SCTP packet of `length` bytes from its IPv6 header on: ports, and text as data."""
+    return raw(SCTP, bytes(12) + b"x" * (length - 52), src)
 
 
 def chain(*headers: Packet, last: Packet | None = None, src: bytes = PEER) -> Builder:
@@ -122,6 +132,14 @@ def huge(payload: bytes, *, jumbo_option: bool, src: bytes = PEER) -> Builder:
         return b"\x60\0\0\0\0\0" + bytes([first, hop]) + src + dst + front + segment
 
     return build
+
+
+def two_headers(inner: bytes) -> bytes:
+    """For nobody here; read 14 bytes later, as behind an Ethernet header, for `inner`."""
+    source = LIKE_ETHERNET[:12] + bytes([59, 64, 0, 0])
+    packet = raw(59, inner[2:] + TEXT, src=source)(FOREIGN[:14] + inner[:2], 64)
+    assert (packet[12:15], packet[21], packet[38:54]) == (b"\x86\xdd\x60", 64, inner)
+    return packet
 
 
 # --- ICMPv6 errors ---

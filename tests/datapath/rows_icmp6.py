@@ -23,6 +23,15 @@ ERROR_NAMES = {
     100: "an error for experiments",
     127: "the last error type",
 }
+# Wire addresses to which no mapping leads.
+UNCONFIRMED = {
+    "an address that moved away": CBIT.here(plan.FAR_TASK),
+    "a mapping that leads elsewhere": CBIT.there(plan.MOVED_TASK),
+    "an address that nobody published": CBIT.there(plan.UNKNOWN),
+    "an unpublished address without C-bit": AUTO.there(plan.UNKNOWN),
+    "an unpublished address without a type": PLAIN.there("1:2:3:4"),
+    "another adjustment": CBIT.there(plan.FAR_TASK)[:-1] + b"\0",
+}
 
 
 def translated() -> list[Row]:
@@ -53,11 +62,21 @@ def translated() -> list[Row]:
     return rows
 
 
-def by_default_route() -> list[Row]:
-    """Errors of routers that know no locator of the sender: SIR destinations."""
+def for_the_stack() -> list[Row]:
+    """Errors for the host itself, and for somebody behind it.
+
+    Routers that know no locator of the sender send them to SIR addresses.
+    """
     rows = arrives("an error for the SIR address of a task of ours", error(WIRE),
                    after=error(SIR), by_sir=True)  # fmt: skip
-    for dst in (CBIT.name(plan.FAR_TASK), AUTO.name(plan.UNKNOWN)):
+    for dst in (
+        CBIT.name(plan.FAR_TASK),
+        AUTO.name(plan.UNKNOWN),
+        p.FOREIGN,
+        CBIT.there(plan.FAR_TASK),
+        *(domain.own + address("::1")[8:] for domain in (CBIT, AUTO)),
+        address("2001:db8:42:ffff::1"),
+    ):
         to = address_text(dst)
         for kind, name in ERROR_NAMES.items():
             rows += passes(f"{name} for {to}: SIR address in the quote", _frame(dst, WIRE, kind),
@@ -65,11 +84,14 @@ def by_default_route() -> list[Row]:
         for kind in (3, 128):
             rows += passes(f"type {kind} for {to}: nothing to translate",
                            _frame(dst, quoted(p.FOREIGN), kind), "PASS_NOT_OURS")  # fmt: skip
-        rows += passes(f"an error for {to} about an address that moved away",
-                       _frame(dst, quoted(CBIT.here(plan.FAR_TASK))), DROPPED)  # fmt: skip
-    for dst in (p.FOREIGN, CBIT.there(plan.FAR_TASK), address("2001:db8:42:7::1")):
-        rows += passes(f"an error for {address_text(dst)} is none of ours", _frame(dst, WIRE),
-                       "PASS_NOT_OURS")  # fmt: skip
+        for what, inner in UNCONFIRMED.items():
+            rows += passes(f"an error for {to} about {what} stays as it is",
+                           _frame(dst, quoted(inner)), "PASS_NOT_OURS")  # fmt: skip
+    for dst in (address("fe80::11"), address("ff02::1")):
+        rows += passes(f"an error for {address_text(dst)} stays on the link", _frame(dst, WIRE),
+                       "PASS_LINK_SCOPE")  # fmt: skip
+    rows += passes("an error for an unknown identifier", _frame(CBIT.here(plan.UNKNOWN), WIRE),
+                   "DROP_UNKNOWN_IDENTIFIER")  # fmt: skip
     return rows
 
 
@@ -104,14 +126,7 @@ def behind_headers() -> list[Row]:
 
 def dropped() -> list[Row]:
     rows = []
-    for what, inner in {
-        "an address that moved away": CBIT.here(plan.FAR_TASK),
-        "a mapping that leads elsewhere": CBIT.there(plan.MOVED_TASK),
-        "an address that nobody published": CBIT.there(plan.UNKNOWN),
-        "an unpublished address without C-bit": AUTO.there(plan.UNKNOWN),
-        "an unpublished address without a type": PLAIN.there("1:2:3:4"),
-        "another adjustment": CBIT.there(plan.FAR_TASK)[:-1] + b"\0",
-    }.items():
+    for what, inner in UNCONFIRMED.items():
         for name, delivery in ((plan.STACK_TASK, "stack"), (plan.XDP_TASK, "XDP")):
             rows += arrives(f"an error about {what} ({delivery})", error(quoted(inner)), name,
                             DROPPED)  # fmt: skip
@@ -151,5 +166,5 @@ def untouched() -> list[Row]:
 
 
 ROWS: list[Row] = [
-    *translated(), *by_default_route(), *behind_headers(), *dropped(), *untouched()
+    *translated(), *for_the_stack(), *behind_headers(), *dropped(), *untouched()
 ]  # fmt: skip

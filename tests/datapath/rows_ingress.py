@@ -115,6 +115,24 @@ def addresses() -> list[Row]:
     ))  # fmt: skip
 
 
+def like_a_lost_header() -> list[Row]:
+    """Frames that might begin at their IPv6 header, and do not."""
+    rows = arrives("the source says IPv6 where a lost header would leave the type",
+                   p.tcp(src=p.LIKE_ETHERNET))  # fmt: skip
+    far_wire = CBIT.there(plan.FAR_TASK)
+    for hook, wire, after, hop, reason in (
+        (Hook.UPLINK_IN, CBIT.here(plan.STACK_TASK), CBIT.name(plan.STACK_TASK), 63, "SEND_PEER"),
+        (Hook.CONTAINER, CBIT.name(plan.FAR_TASK), far_wire, 63, "SEND_FORWARD"),
+        (Hook.UPLINK_OUT, CBIT.name(plan.FAR_TASK), far_wire, 64, "SEND_FORWARD"),
+    ):
+        build = p.tcp(src=p.TASK)
+        port = plan.TASK1 if hook is Hook.CONTAINER else plan.UPLINK
+        given = Packet(p.link(p.LIKE_IPV6_MAC, build(wire, 64)), ifindex=port)
+        rows.append(Row("an Ethernet destination that begins as IPv6 does", hook, given, reason,
+                        p.link(p.LIKE_IPV6_MAC, build(after, hop))))  # fmt: skip
+    return rows
+
+
 def other_protocols() -> list[Row]:
     data = p.tcp()(CBIT.here(plan.STACK_TASK), 64)
     mac = plan.mac(plan.UPLINK)
@@ -234,6 +252,6 @@ def xdp_buffers() -> list[Row]:
 
 
 ROWS: list[Row] = [
-    *delivery(), *addresses(), *other_protocols(), *hop_limits(), *extension_headers(),
-    *sizes(), *xdp_buffers(),
+    *delivery(), *addresses(), *like_a_lost_header(), *other_protocols(), *hop_limits(),
+    *extension_headers(), *sizes(), *xdp_buffers(),
 ]  # fmt: skip

@@ -140,6 +140,40 @@ def test_container_to_container(live: Live, tags: tuple[int, ...]) -> None:
         assert _counted(live) == [(Hook.CONTAINER, "SEND_LOCAL")]
 
 
+# --- the type of a frame that has lost its Ethernet header ---
+
+
+@each_xdp
+def test_a_source_that_looks_like_the_type_is_a_source(live: Live, xdp: str) -> None:
+    with live.attached(xdp):
+        _counted(live)
+        build = p.tcp(MARKER, src=p.LIKE_ETHERNET)
+        frame = _pass(live, FABRIC, TASK1, p.ether(build(NEAR_WIRE, 64)))
+        assert frame == Caught(p.ether(build(NEAR, 63)), None, 0)
+        assert _counted(live) == (BY_BOTH if xdp == "native" else BY_TC)
+
+
+@each_xdp
+def test_such_a_source_is_no_way_around_a_limit(live: Live, xdp: str) -> None:
+    with live.attached(xdp):
+        build = p.tcp(src=p.LIKE_ETHERNET)
+        live.world.counted()
+        live.wires[FABRIC].send(p.ether(build(CBIT.here(plan.OVER_TASK), 64)))
+        live.wait_for(Hook.XDP if xdp == "native" else Hook.UPLINK_IN, "DROP_LIMIT")
+
+
+@each_xdp
+def test_such_a_source_hides_no_other_destination(live: Live, xdp: str) -> None:
+    """Fourteen bytes later it is a header with the wire address of a task."""
+    build = p.tcp(MARKER)
+    with live.attached(xdp):
+        _counted(live)
+        live.wires[FABRIC].send(p.ether(p.two_headers(NEAR_WIRE)))
+        frame = _pass(live, FABRIC, TASK1, p.ether(build(NEAR_WIRE, 64)))
+        assert frame == Caught(p.ether(build(NEAR, 63)), None, 0)
+        assert _counted(live) == (BY_BOTH if xdp == "native" else BY_TC)
+
+
 # --- super-packets ---
 
 

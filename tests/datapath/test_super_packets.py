@@ -11,29 +11,32 @@ import pytest
 
 from datapath import packets as p
 from datapath import plan
-from datapath.world import World, skb_context
+from datapath.world import GSO_BY_FRAGS, Packet, World, skb_context
 from fuzz.attached import load_attached
 from ilax.bpf import Program
 from lab.limits import policed
+from model import Hook
 
 SEGMENT = 1448
 ETHERNET, OVERHEAD = 14, 24
 TCP_WITH_TIMES = struct.pack("!HHIIBBHHH", 1, 2, 3, 4, 8 << 4, 0x10, 65535, 0, 0) + bytes(12)
 UDP = struct.pack("!HHHH", 1, 2, 0, 0)
+SCTP = struct.pack("!HHII", 1, 2, 3, 0)
+PROTOCOLS = {TCP_WITH_TIMES: 6, UDP: 17, SCTP: p.SCTP}
 
 
 def ipv4(transport: bytes, payload: bytes, options: bytes = b"") -> tuple[bytes, int]:
     """The packet behind an Ethernet header, and the bytes of all headers."""
     words = 5 + len(options) // 4
     length = words * 4 + len(transport) + len(payload)
-    kind = 6 if transport is TCP_WITH_TIMES else 17
+    kind = PROTOCOLS[transport]
     header = struct.pack("!BBHHHBBH", 0x40 | words, 0, length, 0, 0, 64, kind, 0) + bytes(8)
     inner = header + options + transport
     return bytes(12) + b"\x08\0" + inner + payload, ETHERNET + len(inner)
 
 
 def ipv6(transport: bytes, payload: bytes) -> tuple[bytes, int]:
-    kind = 6 if transport is TCP_WITH_TIMES else 17
+    kind = PROTOCOLS[transport]
     header = struct.pack("!IHBB", 6 << 28, len(transport + payload), kind, 64) + p.FOREIGN * 2
     return bytes(12) + b"\x86\xdd" + header + transport + payload, 54 + len(transport)
 
@@ -68,3 +71,33 @@ def test_charged_as_on_the_wire(
     assert after["passed_packets"] - before["passed_packets"] == segments
     charged = after["passed_bytes"] - before["passed_bytes"]
     assert charged == 2 * SEGMENT + segments * (headers + OVERHEAD)
+
+
+# The kernel leaves their number to whoever made them.
+@pytest.mark.parametrize("pieces", [1, 2, 5, 0], ids="{} pieces".format)
+@pytest.mark.parametrize("what", ["IPv4", "IPv6"])
+def test_pieces_of_sctp_are_charged_as_frames(
+    world: World, attached: Program, what: str, pieces: int
+) -> None:
+    """They are of any length, so they are counted and not computed."""
+    payload = bytes(2 * SEGMENT)
+    frame, headers = ipv4(SCTP, payload) if what == "IPv4" else ipv6(SCTP, payload)
+    context = skb_context(plan.UPLINK, (plan.PASSES,), GSO_BY_FRAGS, pieces)
+    before = policed(world.maps, plan.PASSES)
+    assert attached.test_run(frame, ctx=context).retval == 1
+    after = policed(world.maps, plan.PASSES)
+    expected = max(pieces, 1)
+    assert after["passed_packets"] - before["passed_packets"] == expected
+    charged = after["passed_bytes"] - before["passed_bytes"]
+    assert charged == len(payload) + expected * (headers + OVERHEAD)
+
+
+def test_pieces_of_sctp_are_charged_at_the_uplink(world: World) -> None:
+    packet = p.sctp(1500)(plan.CBIT.here(plan.WITHIN_TASK), 64)
+    before = policed(world.maps, plan.PASSES)
+    given = Packet(p.ether(packet), gso_size=GSO_BY_FRAGS, gso_segs=3)
+    assert (Hook.UPLINK_IN, "SEND_PEER") in world.run(Hook.UPLINK_IN, given).counted
+    after = policed(world.maps, plan.PASSES)
+    assert after["passed_packets"] - before["passed_packets"] == 3
+    charged = after["passed_bytes"] - before["passed_bytes"]
+    assert charged == 1500 - 52 + 3 * (ETHERNET + 52 + OVERHEAD)

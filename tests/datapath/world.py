@@ -41,6 +41,8 @@ XDP_REDIRECT = 4
 TC_ACTIONS = {"pass": 0xFFFFFFFF, "drop": 2, "send": 7}
 # In struct __sk_buff.
 _SKB_MARK, _SKB_PRIORITY = 8, 32
+# In gso_size: pieces of any length, as SCTP has them.
+GSO_BY_FRAGS = 0xFFFF
 # A test run refuses shorter skbs whose headers are not whole; the shim cuts.
 TC_SHORTEST = 64
 SOURCES = Path(__file__).resolve().parent
@@ -82,6 +84,7 @@ class Packet:
     linear: int | None = None
     metadata: bytes = b""
     gso_size: int = 0
+    gso_segs: int = 2
 
     def frame(self, hook: Hook) -> Frame:
         """The same for the model."""
@@ -250,7 +253,8 @@ class World:
             program = self.shim
             cb = (int(hook), len(data), packet.tag)
             data = data.ljust(TC_SHORTEST, b"\0")
-        run = program.test_run(data, ctx=skb_context(packet.ifindex, cb, packet.gso_size))
+        context = skb_context(packet.ifindex, cb, packet.gso_size, packet.gso_segs)
+        run = program.test_run(data, ctx=context)
         tag = (struct.unpack_from("<I", run.ctx, at)[0] for at in (_SKB_MARK, _SKB_PRIORITY))
         return run.retval, run.data, b"", (next(tag), next(tag))
 
@@ -296,11 +300,11 @@ def _text(raw: bytes) -> str:
     return ":".join(f"{byte:02x}" for byte in raw)
 
 
-def skb_context(ifindex: int, cb: tuple[int, ...], gso_size: int) -> bytes:
+def skb_context(ifindex: int, cb: tuple[int, ...], gso_size: int, gso_segs: int = 2) -> bytes:
     """struct __sk_buff; the kernel takes these fields only."""
     context = bytearray(192)
     struct.pack_into("<I", context, 40, ifindex)
     struct.pack_into(f"<{len(cb)}I", context, 48, *cb)
-    struct.pack_into("<I", context, 164, 2 if gso_size else 0)
+    struct.pack_into("<I", context, 164, gso_segs if gso_size else 0)
     struct.pack_into("<I", context, 176, gso_size)
     return bytes(context)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from ipaddress import IPv6Address
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from lab import operator, probes, tcp, udp
 from lab.cleanup import PREFIX
 from lab.netns import Namespace
-from lab.topology import Lab, Plan
+from lab.topology import Container, Lab, Plan, attach_plainly
 
 
 def own_address(lab: Lab, number: int) -> str:
@@ -95,15 +96,48 @@ def test_traceroute_from_a_host(lab: Lab) -> None:
     ]  # fmt: skip
 
 
-def test_path_mtu_for_a_host(lab: Lab) -> None:
-    first, second = lab.hosts
-    task = second.containers[0]
-    lab.router.ip("link", "set", second.router_port, "mtu", "1400")
+@pytest.fixture
+def narrow(lab: Lab) -> Iterator[Lab]:
+    """With a link of a smaller MTU behind the router."""
+    port = lab.hosts[1].router_port
+    lab.router.ip("link", "set", port, "mtu", "1400")
     try:
-        report = tcp.transfer(first.ns, task.ns, task.address, 4 << 20)
+        yield lab
     finally:
-        lab.router.ip("link", "set", second.router_port, "mtu", "1500")
-        first.ns.ip("-6", "route", "flush", "cache")
+        lab.router.ip("link", "set", port, "mtu", "1500")
+        lab.hosts[0].ns.ip("-6", "route", "flush", "cache")
+
+
+def test_path_mtu_for_a_host(narrow: Lab) -> None:
+    first, second = narrow.hosts
+    task = second.containers[0]
+    report = tcp.transfer(first.ns, task.ns, task.address, 4 << 20)
+    assert report.same_content
+    assert report.pmtu == 1400
+
+
+@pytest.mark.parametrize("who", ["the host", "somebody behind it"])
+def test_path_mtu_for_an_address_that_is_no_sir_address(narrow: Lab, who: str) -> None:
+    """An error about its packets is for the host's stack, and quotes a wire address."""
+    first, second = narrow.hosts
+    task = second.containers[0]
+    with ExitStack() as stack:
+        ns, source = first.ns, "2001:db8:77::1"
+        if who != "the host":
+            source = "2001:db8:77::2"
+            ns = Namespace(f"{narrow.tag}-outside")
+            ns.create()
+            stack.callback(ns.remove)
+            outside = Container("outside", ns, IPv6Address(source), first)
+            attach_plainly(first, outside, outside.sir)
+        else:
+            first.ns.ip("address", "add", f"{source}/128", "dev", "lo")
+            stack.callback(first.ns.ip, "address", "del", f"{source}/128", "dev", "lo")
+        route = (source, "via", str(narrow.plan.link_local(1)), "dev", first.router_port)
+        narrow.router.ip("-6", "route", "add", *route)
+        stack.callback(narrow.router.ip, "-6", "route", "del", *route)
+        report = tcp.transfer(ns, task.ns, task.address, 1 << 20, source=source, timeout=10)
+    assert report.error is None
     assert report.same_content
     assert report.pmtu == 1400
 

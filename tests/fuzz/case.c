@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* From bytes to a packet at a hook, through the shipped program, and what came of it. */
+#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -108,7 +109,9 @@ static void surround(const struct kase *kase, struct outcome *out)
 	memset(&kernel.xdp, 0, sizeof(kernel.xdp));
 	memcpy(&proto, kase->frame + 12, sizeof(proto));
 	kernel.skb.pkt_type = packet_type(kase->frame, ifindex);
+	kernel.network = ETH_HLEN;
 	if (head->flags & CASE_STARTS_AT_L3) {
+		kernel.network = 0;
 		proto = bpf_htons(0x86dd);
 		kernel.skb.pkt_type = PACKET_HOST;
 	}
@@ -117,6 +120,7 @@ static void surround(const struct kase *kase, struct outcome *out)
 	kernel.skb.protocol = proto;
 	kernel.skb.ifindex = ifindex;
 	kernel.skb.gso_size = head->gso_size;
+	kernel.skb.gso_segs = head->gso_segs;
 	if (!(head->flags & CASE_NO_SOCKET))
 		kernel.skb.sk = (void *)&kernel;
 	kernel.xdp.ingress_ifindex = ifindex;

@@ -56,7 +56,8 @@ struct case_head {
 	__u32 tag;   /* kept beside the frame, type << 16 | tag, 0 = none */
 	__u64 now;   /* ns, less than nine years since boot */
 	__u32 extra; /* bytes of zeros behind the frame */
-	__u32 pad;
+	__u16 gso_segs;
+	__u16 pad;
 };
 
 /* A case, taken apart. Frame and edits stay where they were. */

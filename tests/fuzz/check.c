@@ -172,7 +172,8 @@ static void check_bytes(const struct kase *kase, const struct outcome *out)
 {
 	bool at_l3 = kase->head.hook == CASE_CGROUP ||
 		     (kase->head.flags & CASE_STARTS_AT_L3 &&
-		      word_at(kase->frame + 12) != 0x86dd);
+		      (word_at(kase->frame + 12) != 0x86dd ||
+		       kase->frame[0] >> 4 == 6));
 	int tags = at_l3 ? 0 : tags_of(kase->frame, kase->len);
 	__u32 l3 = at_l3 ? 0 : 14 + 4 * tags, l3_after = l3;
 	const __u8 *before = kase->frame + l3, *after;

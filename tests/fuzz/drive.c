@@ -153,6 +153,7 @@ static void prepare_cgroup(struct run *run, const struct kase *kase)
 	memset(&run->skb, 0, sizeof(run->skb));
 	run->skb.ifindex = population_ifindexes[kase->head.device];
 	run->skb.gso_size = kase->head.gso_size;
+	run->skb.gso_segs = kase->head.gso_segs;
 	run->skb.cb[0] = kase->head.slot;
 	attach_context(run, &run->skb, &run->skb_out, sizeof(run->skb));
 }

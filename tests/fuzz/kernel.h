@@ -18,7 +18,8 @@ struct kernel {
 	__u32 tail_stored;
 	__u32 tail_len;
 
-	__u32 tag; /* beside the frame, type << 16 | tag */
+	__u32 network; /* bytes in front of the IP header, tags not counted */
+	__u32 tag;     /* beside the frame, type << 16 | tag */
 	__u32 sum;
 	__u32 redirect;
 	bool neigh;

@@ -29,6 +29,22 @@ long bpf_skb_load_bytes(const void *ctx, __u32 off, void *to, __u32 len)
 	return err;
 }
 
+/* Unlike the one above, it sees the linear part only. */
+long bpf_skb_load_bytes_relative(const void *ctx, __u32 off, void *to,
+				 __u32 len, __u32 header)
+{
+	__u32 at = kernel.network + off;
+
+	if (header != BPF_HDR_START_NET)
+		FAIL("nobody asks for bytes behind the Ethernet header");
+	if (at < off || (__u64)at + len > kernel.linear) {
+		memset(to, 0, len);
+		return -EFAULT;
+	}
+	memcpy(to, kernel.data + at, len);
+	return 0;
+}
+
 static __u32 sum_of(const void *data, __u32 len)
 {
 	const __u8 *bytes = data;

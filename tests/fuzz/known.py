@@ -7,14 +7,14 @@ import struct
 
 from datapath import packets, plan
 from datapath.plan import CBIT
-from datapath.world import Packet
+from datapath.world import GSO_BY_FRAGS, Packet
 from fuzz import population
 from model import Hook
 from model.address import address
 
 _YEAR = 365 * 86400 * 10**9  # ns
 _A_NS_PER_BYTE = 64 << 10
-_STARTS_AT_L3 = 1 << 1  # enum case_flag
+_STARTS_AT_L3, _SEGMENTS_FIT = 1 << 1, 1 << 2  # enum case_flag
 
 
 def _rules(byte_cost: int, drop: int, chunk: int = 0, parent: int = 0) -> bytes:
@@ -43,6 +43,30 @@ INPUTS = {
         "packets",
         _without_ethernet(src=address("2001:db8:8100::1")),
     ),
+    "without its Ethernet header, the same bytes 14 later are for a task": (
+        "packets",
+        population.case(
+            Packet(packets.two_headers(CBIT.here(plan.STACK_TASK))), Hook.UPLINK_IN, _STARTS_AT_L3
+        ),
+    ),
+    **{
+        f"a super-packet of SCTP, whose pieces fit, at {hook.name}": (
+            "packets",
+            population.case(
+                Packet(
+                    packets.ether(packets.sctp(1900, src=packets.TASK)(dst, 64), port),
+                    ifindex=port,
+                    gso_size=GSO_BY_FRAGS,
+                ),
+                hook,
+                _SEGMENTS_FIT,
+            ),
+        )
+        for hook, dst, port in (
+            (Hook.UPLINK_IN, CBIT.here(plan.STACK_TASK), plan.UPLINK),
+            (Hook.CONTAINER, CBIT.name(plan.FAR_TASK), plan.TASK1),
+        )
+    },
     "a new limit of a host that has been up for five years": (
         "limits",
         _limits(5 * _YEAR, [_rules(_A_NS_PER_BYTE, drop=1_000_000)], [(0, 1, 1500, 0)]),

@@ -30,7 +30,7 @@ LIMITED_DEPTHS = (2, 4)
 # Slots of limits that leave a packet to one which is nearer to its socket: how deep they are.
 _NESTED = {max(PLAN.limits) + 1 + depth: depth for depth in range(6)}
 RULES = max(_NESTED) + 1
-_HEAD = struct.Struct("<8B2HIQ2I")
+_HEAD = struct.Struct("<8B2HIQI2H")
 _LONGEST = 2048
 
 
@@ -112,6 +112,7 @@ def case(packet: Packet, hook: int, flags: int = 0) -> bytes:
         packet.tag,
         10**12,
         0,
+        packet.gso_segs if packet.gso_size else 0,
         0,
     )
     return head + packet.data

@@ -59,6 +59,7 @@ class Transfer:
         total: bytes after which the sender ends by itself; None = at the end of
             the context.
         congestion: name of the congestion control; None = the system's.
+        source: address to send from; None = the kernel chooses.
     """
 
     def __init__(
@@ -70,13 +71,14 @@ class Transfer:
         rate: int | None = None,
         total: int | None = None,
         congestion: str | None = None,
+        source: str | None = None,
         port: int = 7008,
         timeout: float = 60,
     ) -> None:
         self._sender_ns, self._receiver_ns = sender, receiver
         self._target = (destination, port)
         self._rate, self._total, self._timeout = rate, total, timeout
-        self._congestion = congestion
+        self._congestion, self._source = congestion, source
         self._stop = threading.Event()
         self._hash_out, self._hash_in = hashlib.sha256(), hashlib.sha256()
         self._arrivals: list[float] = []
@@ -112,6 +114,8 @@ class Transfer:
             self._out.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, self._rate)
             # A full socket buffer would hold many seconds at a low rate.
             self._out.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 19)
+        if self._source is not None:
+            self._out.bind((self._source, 0))
         self._threads = [
             threading.Thread(target=self._guard, args=(self._send,), daemon=True),
             threading.Thread(target=self._guard, args=(self._receive,), daemon=True),
@@ -175,9 +179,14 @@ def transfer(
     total: int,
     *,
     congestion: str | None = None,
+    source: str | None = None,
+    timeout: float = 60,
 ) -> TransferReport:
     """Send `total` bytes (rounded up to blocks) and wait for the end."""
-    with Transfer(sender, receiver, destination, total=total, congestion=congestion) as running:
+    with Transfer(
+        *(sender, receiver, destination),
+        total=total, congestion=congestion, source=source, timeout=timeout,
+    ) as running:  # fmt: skip
         running.join()
     return running.report()
 

@@ -18,7 +18,7 @@ from .conftest import BLOCK, FILE_HEAD, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLI
 from .test_changes import _network as network
 from .test_check import check, ids
 
-CONFLICT = 4
+USAGE, CONFLICT = 2, 4
 HOOK = Path(__file__).resolve().parents[2] / "packaging/hooks/ilax-link-up"
 GATEWAY = "fe80::99"
 
@@ -95,6 +95,34 @@ def _hook(lab: Lab, folder: Path, *arguments: str, device: str = "", **more: str
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert not done.stderr
+
+
+def _tuntap(lab: Lab, name: str) -> str:
+    """A device called after its mode; both hand up IPv6."""
+    _ip(lab, "tuntap", "add", "dev", name, "mode", name)
+    _ip(lab, "link", "set", name, "up")
+    return name
+
+
+def test_a_device_without_ethernet_is_no_uplink(running: Lab, tmp_path: Path) -> None:
+    """What a program redirects to one is dropped by the kernel, and counted as sent."""
+    before = network(running)
+    refused = running.up("--uplink", _tuntap(running, "tun"))
+    assert refused.exit_code == USAGE
+    assert "tun cannot be an uplink: it is not Ethernet" in str(refused.exception)
+    assert "nothing was changed" in str(refused.exception)
+    assert network(running) == before
+    assert check(running) == []
+    file = tmp_path / "host.toml"
+    file.write_text(FILE_HEAD.replace(UPLINK, "tun"))
+    for command in ("plan", "apply"):
+        refused = running.ilax(command, str(file))
+        assert refused.exit_code == USAGE
+        assert "3: up.uplink" in str(refused.exception)
+        assert "it is not Ethernet" in str(refused.exception)
+    assert network(running) == before
+    assert running.up("--uplink", _tuntap(running, "tap")).exit_code == 0
+    assert check(running) == []
 
 
 def test_an_uplink_that_was_down_is_mended_by_the_hook(running: Lab, tmp_path: Path) -> None:

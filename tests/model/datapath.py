@@ -134,15 +134,17 @@ class _Run:
     def not_here(self) -> Outcome:
         dst = self.parsed.dst
         row = self.tables.classify(dst)
-        if row is None:
-            scope = address.is_link_scope(dst)
-            return self.end("PASS_LINK_SCOPE" if scope else "PASS_NOT_OURS")
-        if row.kind == PREFIX_LOCATOR and not row.is_host_address(dst):
+        if row is None and address.is_link_scope(dst):
+            return self.end("PASS_LINK_SCOPE")
+        if row is not None and row.kind == PREFIX_LOCATOR and not row.is_host_address(dst):
             return self.end("DROP_UNKNOWN_IDENTIFIER")
-        if row.kind != PREFIX_SIR:
-            return self.end("PASS_NOT_OURS")
         mapping = self.tables.mappings.get(dst)
-        if mapping is not None and mapping.action == ACTION_LOCAL:
+        if (
+            row is not None
+            and row.kind == PREFIX_SIR
+            and mapping
+            and mapping.action == ACTION_LOCAL
+        ):
             # For a task of this host, by an address that the underlay should
             # not know: its limit counts all the same.
             endpoint = self.tables.endpoints.get(mapping.wire)
@@ -152,10 +154,10 @@ class _Run:
             if data is None:
                 return self.end("DROP_ICMP_INNER", slot=endpoint.slot)
             return self.deliver(mapping.wire, endpoint, data)
-        # A router's error that came to this host by its default route. The
-        # stack sends it on; the quote is put right where it enters the fabric.
-        data = self.translated()
-        return self.end("DROP_ICMP_INNER" if data is None else "PASS_NOT_OURS", data)
+        # For the host itself, or for somebody beyond, such as a router's error that
+        # came by its default route. The stack goes on; a quote is put right where it
+        # enters the fabric, if that is known here.
+        return self.end("PASS_NOT_OURS", self.translated() or self.frame.data)
 
     def translated(self) -> bytes | None:
         """The frame with an ICMPv6 error's quote put right; None = to be dropped."""

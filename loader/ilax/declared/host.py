@@ -17,6 +17,7 @@ from ilax.declared.left_out import LeftOut
 from ilax.declared.positions import Path
 from ilax.declared.problems import Problems
 from ilax.errors import IlaxError, NotFoundError
+from ilax.instances import lifecycle
 from ilax.instances.instance import own_netns
 from ilax.system import netlink
 from ilax.system.cgroups import Cgroup, Tree
@@ -53,8 +54,8 @@ def resolve(document: Document, network: Network, problems: Problems) -> Names:
     names = Names()
     try:
         names.uplink = network.interface(document.up.uplink)
-        if names.uplink.index == netlink.LOOPBACK:
-            problems.add(("up", "uplink"), "the loopback interface cannot be an uplink")
+        if why := lifecycle.why_no_uplink(names.uplink):
+            problems.add(("up", "uplink"), why)
     except IlaxError as error:
         problems.add(("up", "uplink"), error)
     owners = {own_netns(): "the host"}

@@ -95,6 +95,8 @@ def up(instance: str, options: UpOptions) -> UpResult:
     Raises:
         PrivilegeError: a capability is missing; nothing was touched.
         NotFoundError: there is no such uplink; nothing was touched.
+        UsageError: options that do not go together, or an interface that can be no
+            uplink; nothing was touched.
         LayoutError: pinned maps of another contract; nothing was touched.
         VerifierError: the kernel refused a program; the old state runs on.
         ConflictError: an uplink that is down or without IPv6, a foreign XDP program or
@@ -328,9 +330,19 @@ def _check_addresses(options: UpOptions) -> None:
         raise UsageError(f"{options.gateway} cannot be a next hop; nothing was changed")
 
 
+def why_no_uplink(interface: Interface) -> str | None:
+    """What keeps an interface from ever being an uplink; None if nothing does."""
+    if interface.index == LOOPBACK:
+        return "the loopback interface cannot be an uplink"
+    if not interface.ethernet:
+        # What a program redirects needs a neighbour, which such a device has not.
+        return f"interface {interface.name} cannot be an uplink: it is not Ethernet"
+    return None
+
+
 def _check_uplink(uplink: Interface, options: UpOptions) -> None:
-    if uplink.index == LOOPBACK:
-        raise UsageError("the loopback interface cannot be an uplink; nothing was changed")
+    if why := why_no_uplink(uplink):
+        raise UsageError(f"{why}; nothing was changed")
     name = uplink.name
     if not uplink.up:
         raise ConflictError(

@@ -30,6 +30,8 @@ LOOPBACK = 1
 _NUD_PERMANENT = 0x80
 _IFA_F_NODAD = 0x02
 _MAIN_TABLE = 254
+# <linux/if_arp.h>
+_ARPHRD_ETHER = 1
 _FAMILY = socket.AF_INET6
 # Of the first byte of an Ethernet address.
 _MULTICAST, _LOCAL = 1, 2
@@ -47,6 +49,7 @@ class Interface:
         index: number in its namespace.
         mac: 6 bytes; zero for devices without.
         mtu: bytes.
+        ethernet: its frames have an Ethernet header; not those of a tun, for instance.
         kind: such as "veth", or "".
         alias: free text of the interface.
         xdp_program: number of an attached XDP program, 0 for none.
@@ -60,6 +63,7 @@ class Interface:
     name: str
     mac: bytes
     mtu: int
+    ethernet: bool
     kind: str
     alias: str
     xdp_program: int
@@ -351,6 +355,7 @@ def _interface(link: Any) -> Interface:
         name=str(link.get_attr("IFLA_IFNAME")),
         mac=bytes.fromhex(mac.replace(":", "")),
         mtu=int(link.get_attr("IFLA_MTU")),
+        ethernet=link["ifi_type"] == _ARPHRD_ETHER,
         kind=str(kind),
         alias=str(link.get_attr("IFLA_IFALIAS") or ""),
         xdp_program=int(xdp.get_attr("IFLA_XDP_PROG_ID") or 0) if xdp else 0,

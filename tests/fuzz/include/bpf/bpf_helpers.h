@@ -40,6 +40,8 @@ long bpf_redirect_map(void *map, __u64 key, __u64 flags);
 
 long bpf_skb_pull_data(struct __sk_buff *ctx, __u32 len);
 long bpf_skb_load_bytes(const void *ctx, __u32 off, void *to, __u32 len);
+long bpf_skb_load_bytes_relative(const void *ctx, __u32 off, void *to,
+				 __u32 len, __u32 header);
 long bpf_skb_store_bytes(struct __sk_buff *ctx, __u32 off, const void *from,
 			 __u32 len, __u64 flags);
 long bpf_skb_vlan_pop(struct __sk_buff *ctx);
