@@ -104,6 +104,6 @@ def assert_tidy(state: State) -> None:
         below = [other for other in state.slots if cgroup in above[other]]
         assert (slot in state.nested) == bool(below), (cgroup, below)
         assert slot in state.limited or slot in used, f"empty row of {cgroup} for nobody"
-        program_here = slot in state.limited and slot not in used
+        program_here = slot in state.limited
         assert state.attached.get(cgroup) == (slot if program_here else None), cgroup
     assert state.pins <= set(state.slots)
