@@ -19,7 +19,8 @@
 /* Limited cgroups below a limited one that are looked for. */
 #define CGROUP_NESTING_MAX 16
 
-static __always_inline bool cgroup_limited(__u64 id)
+/* Global, so that the verifier looks at it once and not for each level. */
+__noinline int ilax_cgroup_limited(__u64 id)
 {
 	const struct ilax_limit *limit;
 	const __u32 *slot;
@@ -49,7 +50,7 @@ static __always_inline bool cgroup_has_nearer(hook_ctx *ctx,
 		id = bpf_sk_ancestor_cgroup_id(sk, limit->depth + i);
 		if (!id)
 			return false;
-		if (cgroup_limited(id))
+		if (ilax_cgroup_limited(id))
 			return true;
 	}
 	return false;

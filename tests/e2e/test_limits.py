@@ -285,6 +285,32 @@ def test_an_endpoint_leaves_other_addresses_to_the_cgroup(
         peer.ilax("mapping", "del", sir)
 
 
+def test_endpoints_come_and_go_and_the_limit_stays(lab: Lab, host: Host, own: Cgroups) -> None:
+    """There is no moment in which packets to another address are charged nowhere, or twice."""
+    meter, sir, name = Meter(host, own), own_address(lab), f"{own.name}/a/b"
+    for path in (f"{own.name}/a", name):
+        host.ilax("limit", "set", path, "--rate", "10gbit")
+    commands: list[tuple[str, ...]] = [
+        ("endpoint", "add", sir, "--host", "--cgroup", name),
+        ("endpoint", "set", sir, "--cgroup", "none"),
+        ("endpoint", "set", sir, "--cgroup", name),
+        ("endpoint", "del", sir),
+    ]
+    with task(own, "a/b", host, host.address) as bound, ThreadPoolExecutor(1) as pool:
+        target, sent = (host.address, PORT), 0
+        while commands:
+            changing = pool.submit(host.ilax, *commands.pop(0))
+            while True:
+                last = changing.done()
+                send(lab.hosts[1].ns, target, BLOCK, lambda: meter.judged("a/b"))
+                sent += BLOCK
+                received(bound, BLOCK)
+                if last:
+                    break
+            changing.result()
+        assert meter("a/b").passed_packets == meter("a").passed_packets == sent
+
+
 def test_an_endpoint_of_a_container_is_policed(lab: Lab, host: Host, own: Cgroups) -> None:
     """Before its namespace; the program at its cgroup leaves it out."""
     meter = Meter(host, own)
