@@ -531,9 +531,9 @@ COMMANDS = {
     "del": ["limit", "del", f"{OWN}/a"],
     "del named": ["limit", "del", f"{OWN}/a/d"],
     "endpoint set": ["endpoint", "set", sir(5), "--cgroup", f"{OWN}/e"],
-    "endpoint set none": ["endpoint", "set", sir(5), "--cgroup", "none"],
+    "endpoint set none": ["endpoint", "set", sir(7), "--cgroup", "none"],
     "endpoint add": ["endpoint", "add", sir(6), "--host", "--cgroup", f"{OWN}/a/b"],
-    "endpoint del": ["endpoint", "del", sir(5)],
+    "endpoint del": ["endpoint", "del", sir(7)],
     "gc": ["limit", "gc"],
 }
 
@@ -568,11 +568,13 @@ def test_a_killed_loader_leaves_nothing_that_gc_cannot_clear(
 
 
 def _prepare(lab: Lab, own: Cgroups, command: str) -> None:
-    for path in ("a/b/c", "a/d", "e", "f"):
+    for path in ("a/b/c", "a/d", "e", "f", "g"):
         own.make(path)
     for path in ("", "a", "a/b/c", "a/d", "f"):
         limit_set(lab, f"{own.name}/{path}")
     add(lab, 5, "--cgroup", f"{own.name}/a/d")
+    # Its row goes with it: it limits nothing.
+    ok(lab, "endpoint", "add", sir(7), "--host", "--cgroup", f"{own.name}/g")
     if command == "gc":
         own.remove("f")
         own.remove("a/d")
