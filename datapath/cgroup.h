@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Limits of cgroups whose tasks live in the host's network namespace: charged
- * when a packet reaches a socket of the cgroup, because nothing earlier knows
- * whose it is.
+ * Limits of cgroups at their sockets: for packets that no endpoint with a limit has
+ * seen, because nothing earlier knows whose those are.
  */
 #ifndef ILAX_CGROUP_H
 #define ILAX_CGROUP_H
@@ -20,10 +19,24 @@
 /* Limited cgroups below a limited one that are looked for. */
 #define CGROUP_NESTING_MAX 16
 
+/* Global, so that the verifier looks at it once and not for each level. */
+__noinline int ilax_cgroup_limited(__u64 id)
+{
+	const struct ilax_limit *limit;
+	const __u32 *slot;
+
+	slot = bpf_map_lookup_elem(&ilax_cgroups, &id);
+	if (!slot)
+		return false;
+	limit = bpf_map_lookup_elem(&ilax_limits, slot);
+	return limit && (limit->byte_cost || limit->packet_cost);
+}
+
 /*
  * The program runs for a cgroup and for all below it, once for each cgroup that
  * it is attached to. The nearest limit is the socket's; what lies above takes
- * part as its parent, or not at all.
+ * part as its parent, or not at all. A row that limits nothing is no limit: it is
+ * there for endpoints to name, and no program charges it.
  */
 static __always_inline bool cgroup_has_nearer(hook_ctx *ctx,
 					      const struct ilax_limit *limit)
@@ -37,7 +50,7 @@ static __always_inline bool cgroup_has_nearer(hook_ctx *ctx,
 		id = bpf_sk_ancestor_cgroup_id(sk, limit->depth + i);
 		if (!id)
 			return false;
-		if (bpf_map_lookup_elem(&ilax_cgroups, &id))
+		if (ilax_cgroup_limited(id))
 			return true;
 	}
 	return false;

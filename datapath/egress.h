@@ -5,6 +5,7 @@
 
 #include "deliver.h"
 #include "hook.h"
+#include "icmp6_redirect.h"
 #include "prefix.h"
 #include "rewrite.h"
 #include "types.h"
@@ -101,11 +102,11 @@ static __always_inline int ilax_egress(hook_ctx *ctx, struct ilax_packet *pkt,
 {
 	const struct ilax_prefix *row = ilax_classify(&pkt->dst);
 
-	if (!row)
-		return ILAX_PASS_NOT_OURS;
-	if (row->kind != ILAX_PREFIX_SIR)
-		return ILAX_PASS_WIRE;
-	return ilax_send(ctx, pkt, true, action);
+	if (row && row->kind == ILAX_PREFIX_SIR)
+		return ilax_send(ctx, pkt, true, action);
+	if (ilax_misleads(ctx, pkt))
+		return ILAX_DROP_REDIRECT;
+	return row ? ILAX_PASS_WIRE : ILAX_PASS_NOT_OURS;
 }
 
 #endif /* ILAX_EGRESS_H */

@@ -285,6 +285,7 @@ enum ilax_reason {
 	ILAX_DROP_REWRITE = 74,		   /* the kernel refused the rewrite */
 	ILAX_DROP_LIMIT = 75,		   /* over the limit of its cgroup */
 	ILAX_DROP_NO_LOCAL_ROUTE = 76,	   /* for a task here, routed out */
+	ILAX_DROP_REDIRECT = 77,	   /* to the next hop of SIR routes */
 
 	/* 112..127 are for stages of third parties and never given out here. */
 	ILAX_DROP_USER = 112,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * cgroup_skb ingress, on each limited cgroup that has no endpoint of its own:
- * tasks in the host's network namespace.
+ * cgroup_skb ingress, on each limited cgroup: what reaches its sockets otherwise
+ * than by an endpoint with a limit.
  */
 #include "hook_cgroup.h"
 #include "cgroup.h"

@@ -13,6 +13,7 @@ from datapath.packets import TASK
 from datapath.plan import AUTO, CBIT, DOMAINS, PLAIN, PLAN
 from datapath.row import Row, leaves, passes, sends
 from datapath.world import Packet
+from ilax.instances.lifecycle import SIR_GATEWAY
 from model import Hook
 from model.address import address
 from model.tables import PREFIX_BLOCK, Prefix
@@ -230,6 +231,7 @@ def out_of_the_uplink() -> list[Row]:
         rows += leaves(f"to {what}", host, dst, reason)
     rows += leaves("bigger than the uplink: the stack has looked at that",
                    p.sized(plan.MTU + 1), FAR, "SEND_FORWARD", FAR_WIRE)  # fmt: skip
+    rows += redirects()
     data = host(FAR, 64)
     mac = plan.mac(plan.UPLINK)
     for what, frame, reason in (
@@ -239,6 +241,39 @@ def out_of_the_uplink() -> list[Row]:
         ("for another station", p.link(p.OTHER_MAC, data), "PASS_OTHER_HOST"),
     ):
         rows += passes(f"leaves untouched: {what}", frame, reason, (Hook.UPLINK_OUT,))
+    return rows
+
+
+def redirects() -> list[Row]:
+    """The stack's advice to go by the next hop of SIR routes ends here, and no other."""
+    rows = []
+    advice = inet6.ICMPv6ND_Redirect(tgt=SIR_GATEWAY, dst=inet6.inet_ntop(10, FAR))
+    other = inet6.ICMPv6ND_Redirect(tgt="fe80::11b", dst=inet6.inet_ntop(10, FAR))
+    beyond = inet6.ICMPv6ND_Redirect(tgt="fe80:0:0:1::11a", dst=inet6.inet_ntop(10, FAR))
+    solicit = inet6.ICMPv6ND_NS(tgt=SIR_GATEWAY)
+    for what, dst, else_ in (
+        ("a foreign address", p.FOREIGN, "PASS_NOT_OURS"),
+        ("a link-local address", LINK_LOCAL, "PASS_NOT_OURS"),
+        ("an address in the block of locators", address("2001:db8:42:9::1"), "PASS_WIRE"),
+    ):
+        for way, layers, src, reason in (
+            ("to the next hop of SIR routes", advice, LINK_LOCAL, "DROP_REDIRECT"),
+            ("to another next hop", other, LINK_LOCAL, else_),
+            ("to one outside of it", beyond, LINK_LOCAL, else_),
+            ("that is none: a solicitation", solicit, LINK_LOCAL, else_),
+            ("from another source than a router's", advice, p.FOREIGN, else_),
+        ):
+            rows += leaves(f"a redirect {way}, for {what}", p.of(layers, src), dst, reason,
+                           hop=255)  # fmt: skip
+        cut = p.raw(58, bytes(advice)[:23], src=LINK_LOCAL)
+        rows += leaves(f"a redirect without its end, for {what}", cut, dst, else_, hop=255)
+        bare = p.raw(58, b"", src=LINK_LOCAL)
+        rows += leaves(f"ICMPv6 without a header, for {what}", bare, dst, else_, hop=255)
+    rows += leaves("a redirect for a SIR address", p.of(advice, LINK_LOCAL), FAR, "SEND_FORWARD",
+                   FAR_WIRE, hop=255)  # fmt: skip
+    tagged = p.link(plan.mac(plan.UPLINK), p.of(advice, LINK_LOCAL)(p.FOREIGN, 255),
+                    tags=(0x81000005,))  # fmt: skip
+    rows += passes("a redirect behind a tag", tagged, "DROP_REDIRECT", (Hook.UPLINK_OUT,))
     return rows
 
 

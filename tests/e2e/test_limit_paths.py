@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import pytest
 
 from lab import operator
 from lab.capture import Capture
-from lab.cgroups import Cgroups, own_cgroups, udp_socket
+from lab.cgroups import Cgroups, own_cgroups, tcp_listener, udp_socket
 from lab.cleanup import PREFIX
 from lab.limits import Meter, received, send
 from lab.netns import Namespace
@@ -20,6 +22,10 @@ from lab.wait import until
 
 PORT = 4712
 COUNT = 200
+STREAM = 8 << 20
+ASIDE = "fd09::2"
+# The program runs for the cgroup above as well, and steps back there.
+PARENT = ("pass_not_ours",)
 # Linux 6.0; the socket module has no name for it.
 _SO_RCVMARK = 75
 _SO_MARK = 36
@@ -92,6 +98,62 @@ def test_charged_once_at_each_level(lab: Lab, own: Cgroups, origin: str) -> None
         assert (found.passed_packets, found.dropped_packets) == (COUNT, 0)
         # 14 + 40 + 8 + 200 bytes, and 24 around each frame.
         assert found.passed_bytes == COUNT * (262 + 24)
+
+
+@pytest.mark.parametrize("origin", ["another host", "the same host"])
+def test_streams_are_left_out_at_their_sockets(lab: Lab, own: Cgroups, origin: str) -> None:
+    """Super-packets, acknowledgements and connections themselves, by the counters."""
+    container, ilax = limited(lab), lab.hosts[0].ilax
+    before = Counter(ilax.counters())
+    address = (container.address, PORT)
+    with (
+        tcp_listener(own.top / "task", container.ns.path, address) as listener,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        sending = pool.submit(_stream, senders(lab)[origin], address)
+        with listener.accept()[0] as stream:
+            assert sum(iter(lambda: len(stream.recv(1 << 20)), 0)) == STREAM
+        sending.result()
+    counted = Counter(ilax.counters()) - before
+    assert counted["cgroup", "pass_handover"] > 0
+    assert {reason for hook, reason in counted if hook == "cgroup"} == {"pass_handover", *PARENT}
+
+
+def _stream(source: Namespace, address: tuple[str, int]) -> None:
+    with source.entered(), socket.create_connection(address, timeout=15) as stream:
+        stream.sendall(bytes(STREAM))
+
+
+@pytest.fixture
+def aside(lab: Lab) -> Iterator[Namespace]:
+    """At the other end of a second interface of the limited container."""
+    ns, container = Namespace(f"{lab.tag}-aside"), limited(lab).ns
+    ns.create()
+    try:
+        ns.ip(
+            *("link", "add", "aside0", "type", "veth"),
+            *("peer", "name", "eth9", "netns", container.name),
+        )
+        for end, device, address in ((ns, "aside0", "fd09::1"), (container, "eth9", ASIDE)):
+            end.ip("address", "add", f"{address}/64", "dev", device, "nodad")
+            end.ip("link", "set", device, "up")
+        yield ns
+    finally:
+        ns.remove()
+
+
+def test_another_interface_is_limited_as_well(lab: Lab, own: Cgroups, aside: Namespace) -> None:
+    """No endpoint sees what comes there: it is charged at the socket, at each level."""
+    meter, container = Meter(lab.hosts[0], own), limited(lab)
+    with udp_socket(own.top / "task", container.ns.path, (ASIDE, PORT)) as bound:
+        send(aside, (ASIDE, PORT), COUNT, lambda: meter.judged("task"))
+        received(bound, COUNT)
+        assert meter("task").passed_packets == meter("").passed_packets == COUNT
+        lab.hosts[0].ilax("limit", "set", f"{own.name}/task", "--pps", "50", "--burst", "100ms")
+        send(aside, (ASIDE, PORT), COUNT, lambda: meter.judged("task"))
+        leaf = meter("task")
+        assert leaf.dropped_packets > 0
+        received(bound, leaf.passed_packets - COUNT)
 
 
 @pytest.mark.usefixtures("watched")

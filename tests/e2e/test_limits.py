@@ -30,6 +30,7 @@ from lab.cgroups import Cgroups, own_cgroups, udp_socket
 from lab.cleanup import PREFIX
 from lab.ilax import environment
 from lab.limits import BLOCK, Meter, received, send
+from lab.netns import Namespace
 from lab.topology import UPLINK, Host, Lab, Plan
 from lab.traces import Traces
 
@@ -220,7 +221,6 @@ def test_an_endpoint_and_a_cgroup_with_one_parent(lab: Lab, host: Host, own: Cgr
     peer.ilax("mapping", "add", sir, "--locator", host.locator)
     source = peer.containers[0].ns
     try:
-        assert not host.ilax.json("limit", "show", f"{own.name}/a")["attached"]
         for path, count in (("e", 100), ("a/b", 60), ("a", 40), ("a/x", 20)):
             with task(own, path, host, sir) as bound:
                 send(source, (sir, PORT), count, lambda: meter.judged("a"))
@@ -241,8 +241,78 @@ def test_an_endpoint_and_a_cgroup_with_one_parent(lab: Lab, host: Host, own: Cgr
         peer.ilax("mapping", "del", sir)
 
 
+@pytest.mark.parametrize("order", ["limit first", "endpoint first"])
+def test_an_endpoint_leaves_other_addresses_to_the_cgroup(
+    lab: Lab, host: Host, own: Cgroups, order: str
+) -> None:
+    """What comes by the endpoint is charged where it arrives, and all else at the socket."""
+    meter = Meter(host, own)
+    sir, peer = own_address(lab), lab.hosts[1]
+    by_endpoint, directly = peer.containers[0].ns, peer.ns
+    host.ilax("limit", "set", f"{own.name}/a", "--rate", "10gbit")
+    name = f"{own.name}/a/b"
+    commands = [
+        ("limit", "set", name, "--rate", "10gbit"),
+        ("endpoint", "add", sir, "--host", "--cgroup", name),
+    ]
+    for command in commands if order == "limit first" else reversed(commands):
+        host.ilax(*command)
+    peer.ilax("mapping", "add", sir, "--locator", host.locator)
+
+    def passed(source: Namespace, address: object, count: int, level: str) -> tuple[int, int]:
+        with task(own, "a/b", host, address) as bound:
+            before = meter("a/b").passed_packets, meter("a").passed_packets
+            send(source, (address, PORT), count, lambda: meter.judged(level))
+            received(bound, count)
+            leaf, parent = meter("a/b").passed_packets, meter("a").passed_packets
+        return leaf - before[0], parent - before[1]
+
+    try:
+        assert passed(directly, host.address, 100, "a/b") == (100, 100)
+        assert passed(by_endpoint, sir, 60, "a/b") == (60, 60)
+        # The row that the endpoint names stays, and limits nothing.
+        host.ilax("limit", "del", name)
+        assert passed(directly, host.address, 40, "a") == (0, 40)
+        assert passed(by_endpoint, sir, 30, "a")[1] == 30
+        host.ilax("limit", "set", name, "--pps", "50", "--burst", "100ms")
+        with task(own, "a/b", host, host.address) as bound:
+            first = meter("a/b").passed_packets
+            send(directly, (host.address, PORT), 200, lambda: meter.judged("a/b"))
+            found = meter("a/b")
+            assert found.dropped_packets > 0
+            received(bound, found.passed_packets - first)
+    finally:
+        peer.ilax("mapping", "del", sir)
+
+
+def test_endpoints_come_and_go_and_the_limit_stays(lab: Lab, host: Host, own: Cgroups) -> None:
+    """There is no moment in which packets to another address are charged nowhere, or twice."""
+    meter, sir, name = Meter(host, own), own_address(lab), f"{own.name}/a/b"
+    for path in (f"{own.name}/a", name):
+        host.ilax("limit", "set", path, "--rate", "10gbit")
+    commands: list[tuple[str, ...]] = [
+        ("endpoint", "add", sir, "--host", "--cgroup", name),
+        ("endpoint", "set", sir, "--cgroup", "none"),
+        ("endpoint", "set", sir, "--cgroup", name),
+        ("endpoint", "del", sir),
+    ]
+    with task(own, "a/b", host, host.address) as bound, ThreadPoolExecutor(1) as pool:
+        target, sent = (host.address, PORT), 0
+        while commands:
+            changing = pool.submit(host.ilax, *commands.pop(0))
+            while True:
+                last = changing.done()
+                send(lab.hosts[1].ns, target, BLOCK, lambda: meter.judged("a/b"))
+                sent += BLOCK
+                received(bound, BLOCK)
+                if last:
+                    break
+            changing.result()
+        assert meter("a/b").passed_packets == meter("a").passed_packets == sent
+
+
 def test_an_endpoint_of_a_container_is_policed(lab: Lab, host: Host, own: Cgroups) -> None:
-    """Before its namespace; the program at its cgroup is not needed."""
+    """Before its namespace; the program at its cgroup leaves it out."""
     meter = Meter(host, own)
     container = host.containers[0]
     host.ilax("limit", "set", own.name, "--rate", "10gbit")

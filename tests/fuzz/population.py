@@ -25,11 +25,12 @@ from model.tables import Limit, Police
 DEVICES = (plan.UPLINK, plan.TASK1, plan.TASK2, plan.TASK3, plan.STRANGER)
 LIMITS = 64
 CGROUP = 4  # enum case_hook
-# Depths of the cgroups above a socket that have a limit.
-LIMITED_DEPTHS = (2, 4)
 # Slots of limits that leave a packet to one which is nearer to its socket: how deep they are.
 _NESTED = {max(PLAN.limits) + 1 + depth: depth for depth in range(6)}
 RULES = max(_NESTED) + 1
+# Slots of the cgroups above a socket that have a row, by depth. That of RULES limits
+# nothing: it is there for endpoints to name, and nearer to nobody.
+_ROWS = {2: 1, 3: RULES, 4: 2}
 _HEAD = struct.Struct("<8B2HIQI2H")
 _LONGEST = 2048
 
@@ -51,7 +52,7 @@ def fill_limits(maps: dict[str, Map], cgroups: Mapping[int, int]) -> None:
     """
     for slot in _NESTED:
         maps["ilax_limits"].update(fill.u32(slot), _limit_row(slot))
-    for slot, depth in enumerate(LIMITED_DEPTHS, 1):
+    for depth, slot in _ROWS.items():
         maps["ilax_cgroups"].update(struct.pack("<Q", cgroups[depth]), fill.u32(slot))
 
 
@@ -66,9 +67,7 @@ def header() -> str:
         "ports": [fill.u32(key) + fill.port_row(row) for key, row in PLAN.ports.items()],
         "devices": [fill.u32(key) * 2 for key in sorted(PLAN.devices)],
         # bpf_sk_ancestor_cgroup_id() in kernel_skb.c gives the numbers.
-        "cgroups": [
-            struct.pack("<QI", 1000 + depth, slot) for slot, depth in enumerate(LIMITED_DEPTHS, 1)
-        ],
+        "cgroups": [struct.pack("<QI", 1000 + depth, slot) for depth, slot in _ROWS.items()],
         "prefixes": [a + b for a, b in zip(index, prefixes, strict=False)],
         "config": [fill.u32(0) + fill.config_row(PLAN)],
         "limits": [fill.u32(slot) + _limit_row(slot) for slot in range(LIMITS)],

@@ -76,10 +76,25 @@ def _remove_one(folder: Path) -> None:
 def udp_socket(
     cgroup: Path, namespace: Path | None, address: tuple[str, int], buffer: int = 8 << 20
 ) -> socket.socket:
-    """A bound UDP socket that was made by a task of a cgroup, in a network namespace.
+    """A bound UDP socket that was made by a task of a cgroup, in a network namespace."""
+    return _bound(cgroup, namespace, address, socket.SOCK_DGRAM, buffer)
 
-    A socket belongs to the cgroup of the task that makes it, whoever holds it later.
-    """
+
+def tcp_listener(cgroup: Path, namespace: Path | None, address: tuple[str, int]) -> socket.socket:
+    """The same for TCP; what it accepts belongs to the cgroup as well."""
+    made = _bound(cgroup, namespace, address, socket.SOCK_STREAM)
+    made.listen()
+    return made
+
+
+def _bound(
+    cgroup: Path,
+    namespace: Path | None,
+    address: tuple[str, int],
+    kind: socket.SocketKind,
+    buffer: int | None = None,
+) -> socket.socket:
+    """A socket belongs to the cgroup of the task that makes it, whoever holds it later."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if not child:
@@ -89,8 +104,10 @@ def udp_socket(
                 with namespace.open() as there:
                     enter(there.fileno())
             family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-            made = socket.socket(family, socket.SOCK_DGRAM)
-            made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
+            made = socket.socket(family, kind)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if buffer is not None:
+                made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer)
             made.bind(address)
             socket.send_fds(theirs, [b"socket"], [made.fileno()])
         finally:

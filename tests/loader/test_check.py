@@ -256,9 +256,9 @@ def test_limits_that_serve_nobody(running: Lab, own: Cgroups) -> None:
     assert check(running) == []
     with Instance.open(running.instance) as instance, instance.locked():
         book = Book(instance)
-        # A program where an endpoint stands for the cgroup; none where it belongs;
+        # A program where there is no limit; none where it belongs;
         # a parent too many; an endpoint that names a slot of nobody.
-        cgroup_attach.attach(instance, book.cgroups.by_id[own.id("c")])
+        cgroup_attach.attach(instance, book.cgroups.by_id[own.id("")])
         cgroup_attach.detach(instance, own.id("a"))
         slot = book.slots[own.id("a/b")]
         row = book.rows[slot].copy()

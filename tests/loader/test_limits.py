@@ -218,24 +218,40 @@ def add(lab: Lab, number: int, *arguments: str) -> None:
        *arguments)  # fmt: skip
 
 
-def test_an_endpoint_stands_for_its_cgroup(running: Lab, own: Cgroups) -> None:
-    """The program at the cgroup goes when an endpoint comes, and comes back after it."""
+def test_a_limit_that_endpoints_name_keeps_its_program(running: Lab, own: Cgroups) -> None:
+    """Else what does not come by the endpoint would be charged nowhere."""
     name, number = f"{own.name}/a", own.id("a")
     limit_set(running, name)
-    assert number in read(running.instance).attached
+    with Instance.open(running.instance) as instance:
+        pin = instance.pins.links / f"cgroup_{number}"
+    link = pin.stat().st_ino
     add(running, 5, "--cgroup", name)
     ok(running, "endpoint", "add", sir(6), "--host", "--cgroup", name)
     state = read(running.instance)
     assert set(state.users.values()) == {state.slots[number]}
-    assert number not in state.pins
     assert_tidy(state)
     assert ok(running, "endpoint", "show", sir(5))["cgroup"] == name
     assert ok(running, "limit", "show", name)["endpoints"] == [sir(5), sir(6)]
     ok(running, "endpoint", "del", sir(5))
-    assert number not in read(running.instance).pins
+    ok(running, "endpoint", "set", sir(6), "--cgroup", "none")
+    ok(running, "endpoint", "set", sir(6), "--cgroup", name)
     ok(running, "endpoint", "del", sir(6))
     state = read(running.instance)
     assert state.attached == {number: state.slots[number]}
+    assert pin.stat().st_ino == link, "it was attached anew: there was a moment without"
+    assert_tidy(state)
+
+
+def test_a_limit_and_not_its_row_is_what_needs_the_program(running: Lab, own: Cgroups) -> None:
+    name, number = f"{own.name}/a", own.id("a")
+    add(running, 5, "--cgroup", name)
+    assert number not in read(running.instance).pins
+    limit_set(running, name)
+    assert number in read(running.instance).attached
+    ok(running, "limit", "del", name)
+    state = read(running.instance)
+    assert number in state.slots
+    assert number not in state.pins
     assert_tidy(state)
 
 
@@ -249,7 +265,7 @@ def test_a_limit_that_comes_later_takes_effect_at_once(running: Lab, own: Cgroup
     assert slot not in before.limited
     assert parents(running)["a/b"] == ["a"]
     shown = limit_set(running, name)
-    assert (shown["slot"], shown["attached"]) == (slot, False)
+    assert (shown["slot"], shown["attached"]) == (slot, True)
     state = read(running.instance)
     assert state.users == before.users
     assert slot in state.limited
@@ -266,12 +282,12 @@ def test_an_endpoint_changes_its_cgroup(running: Lab, own: Cgroups) -> None:
     add(running, 5)
     limit_set(running, f"{own.name}/a")
     first = ok(running, "endpoint", "show", sir(5))
-    for path, attached in (("a", False), ("e", True), (None, True), ("a", False), ("a", False)):
+    for path in ("a", "e", None, "a", "a"):
         name = f"{own.name}/{path}" if path else "none"
         ok(running, "endpoint", "set", sir(5), "--cgroup", name)
         state = read(running.instance)
         assert_tidy(state)
-        assert (own.id("a") in state.attached) == attached
+        assert own.id("a") in state.attached
         assert (own.id("e") in state.slots) == (path == "e")
         assert ok(running, "endpoint", "show", sir(5))["cgroup"] == (name if path else None)
     last = ok(running, "endpoint", "show", sir(5))
@@ -406,7 +422,7 @@ def test_gc_removes_what_belongs_to_removed_cgroups(running: Lab, own: Cgroups) 
     numbers = {path: own.id(path) for path in ("a", "a/b", "a/d")}
     slots = read(running.instance).slots
     own.remove("a")
-    _let_go(running, numbers["a"], numbers["a/d"])
+    _let_go(running, *numbers.values())
     before = read(running.instance)
     assert ok(running, "limit", "gc", "--dry-run")["removed"]
     assert read(running.instance) == before
@@ -420,7 +436,7 @@ def test_gc_removes_what_belongs_to_removed_cgroups(running: Lab, own: Cgroups) 
     assert removed[numbers["a/b"]]["endpoints"] == [sir(5)]
     assert removed[numbers["a"]]["children"] == [f"{own.name}/e"]
     assert removed[numbers["a/d"]]["slot"] == slots[numbers["a/d"]]
-    assert set(found["detached"]) == {numbers["a"], numbers["a/d"]}
+    assert set(found["detached"]) == set(numbers.values())
     state = read(running.instance)
     assert_tidy(state)
     assert state.users == {}
@@ -465,7 +481,7 @@ def test_gc_repairs_what_others_broke(running: Lab, own: Cgroups) -> None:
         for key in list(instance.endpoints.map.keys()):
             instance.endpoints.delete(key)
     found = ok(running, "limit", "gc")
-    assert found["attached"] == [f"{own.name}/{path}" for path in ("a/b", "a/d", "e")]
+    assert found["attached"] == [f"{own.name}/{path}" for path in ("a/d", "e")]
     assert found["rewritten"] == [f"{own.name}/a"]
     assert_tidy(read(running.instance))
 
@@ -528,9 +544,9 @@ COMMANDS = {
     "del": ["limit", "del", f"{OWN}/a"],
     "del named": ["limit", "del", f"{OWN}/a/d"],
     "endpoint set": ["endpoint", "set", sir(5), "--cgroup", f"{OWN}/e"],
-    "endpoint set none": ["endpoint", "set", sir(5), "--cgroup", "none"],
+    "endpoint set none": ["endpoint", "set", sir(7), "--cgroup", "none"],
     "endpoint add": ["endpoint", "add", sir(6), "--host", "--cgroup", f"{OWN}/a/b"],
-    "endpoint del": ["endpoint", "del", sir(5)],
+    "endpoint del": ["endpoint", "del", sir(7)],
     "gc": ["limit", "gc"],
 }
 
@@ -565,11 +581,13 @@ def test_a_killed_loader_leaves_nothing_that_gc_cannot_clear(
 
 
 def _prepare(lab: Lab, own: Cgroups, command: str) -> None:
-    for path in ("a/b/c", "a/d", "e", "f"):
+    for path in ("a/b/c", "a/d", "e", "f", "g"):
         own.make(path)
     for path in ("", "a", "a/b/c", "a/d", "f"):
         limit_set(lab, f"{own.name}/{path}")
     add(lab, 5, "--cgroup", f"{own.name}/a/d")
+    # Its row goes with it: it limits nothing.
+    ok(lab, "endpoint", "add", sir(7), "--host", "--cgroup", f"{own.name}/g")
     if command == "gc":
         own.remove("f")
         own.remove("a/d")
@@ -646,7 +664,7 @@ def test_list_says_where_a_limit_is_charged_and_of_an_empty_row_nothing(
     # cgroup, rate, pps, action, parent, charged at
     assert cells()[1:7] == ["-", "-", "-", "-", "1", "endpoint"]
     limit_set(running, f"{own.name}/e", "--rate", "1gbit")
-    assert cells()[1:7] == ["1Gbit", "-", "drop", "-", "1", "endpoint"]
+    assert cells()[1:8] == ["1Gbit", "-", "drop", "-", "cgroup,", "1", "endpoint"]
 
 
 def test_watch_prints_a_table_or_a_line_for_each_reading(running: Lab, own: Cgroups) -> None:

@@ -7,7 +7,7 @@ import enum
 from dataclasses import dataclass, replace
 
 from model import address, icmp6
-from model.packet import ETH_P_IPV6, ETHERNET, TAG, TCP, UDP, Frame, Parsed, parse
+from model.packet import ETH_P_IPV6, ETHERNET, ICMPV6, IPV6, TAG, TCP, UDP, Frame, Parsed, parse
 from model.tables import (
     ACTION_FORWARD,
     ACTION_LOCAL,
@@ -190,11 +190,21 @@ class _Run:
 
     def leave_uplink(self) -> Outcome:
         row = self.tables.classify(self.parsed.dst)
-        if row is None:
-            return self.end("PASS_NOT_OURS")
-        if row.kind != PREFIX_SIR:
-            return self.end("PASS_WIRE")
-        return self.send(routed=True)
+        if row is not None and row.kind == PREFIX_SIR:
+            return self.send(routed=True)
+        if self.misleads():
+            return self.end("DROP_REDIRECT")
+        return self.end("PASS_NOT_OURS" if row is None else "PASS_WIRE")
+
+    def misleads(self) -> bool:
+        """A router's advice (RFC 4861, 4.5) to go by the next hop that is nobody."""
+        message = self.frame.data[self.parsed.l3 + IPV6 :]
+        return (
+            self.parsed.next_header == ICMPV6
+            and address.is_link_local(self.parsed.src)
+            and message[:1] == bytes([icmp6.REDIRECT])
+            and message[8:24] == icmp6.SIR_GATEWAY
+        )
 
     # --- common parts ---
 

@@ -10,6 +10,9 @@ from model.tables import PREFIX_SIR, Tables
 FIRST_INFORMATIONAL = 128
 ICMP_HEADER = 8
 QUOTED_DESTINATION = 24
+REDIRECT = 137
+# The next hop of routes to SIR addresses.
+SIR_GATEWAY = address.address("fe80::11a")
 # Behind more extension headers than this, errors are passed on as they are.
 MAX_EXTENSIONS = 6
 

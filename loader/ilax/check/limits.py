@@ -37,7 +37,7 @@ LOST = kind(
 )  # fmt: skip
 NEEDLESS = kind(
     "limit.needless-program", Severity.WARNING,
-    "a program at a cgroup that does not need it: it costs, or charges twice", Remedy.LIMITS,
+    "a program at a cgroup without a limit: it costs, or charges twice", Remedy.LIMITS,
 )  # fmt: skip
 NO_PROGRAM = kind(
     "limit.no-program", Severity.ERROR,

@@ -215,9 +215,10 @@ def list_all(context: Context) -> None:
 
 
 def _charged_at(one: Limit) -> str:
+    at = ["cgroup"] if one.attached else []
     if one.endpoints:
-        return counted(len(one.endpoints), "endpoint")
-    return "cgroup" if one.attached else "-"
+        at.append(counted(len(one.endpoints), "endpoint"))
+    return ", ".join(at) or "-"
 
 
 @limit.command("show")

@@ -106,6 +106,10 @@ MEANINGS: dict[str, Meaning] = {
         "for a task of this host, but the host's own route leads out of the uplink",
         "`ilax check` names what is missing",
     ),
+    "drop_redirect": Meaning(
+        "a redirect of this host's own to the next hop of its SIR routes, which does not exist",
+        "nothing; a machine on the link uses this host as its router to SIR addresses",
+    ),
     "drop_user": Meaning(
         "a stage of a third party refused it", "see the documentation of that stage"
     ),

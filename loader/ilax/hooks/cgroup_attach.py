@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program at the cgroups themselves, where no endpoint stands for them.
+"""The program at the limited cgroups themselves, for packets that no endpoint has seen.
 
-Each such cgroup has a pinned link, so that limits outlive every process. The
+Each of them has a pinned link, so that limits outlive every process. The
 program finds its limit in a row of `ilax_attached`, which the kernel makes when
 the program is attached; as long as it is 0, all packets pass.
 """

@@ -255,12 +255,12 @@ class Book:
     # --- programs and endpoints ----------------------------------------------------
 
     def wants_program(self, cgroup: int) -> bool:
-        """Whether the program belongs to a cgroup: limited, alive, without endpoints."""
-        return (
-            cgroup in self.tree.limited
-            and cgroup in self.cgroups.by_id
-            and not self.users_of(cgroup)
-        )
+        """Whether the program belongs to a cgroup: limited, and alive.
+
+        Also where endpoints name it: what comes by those is left out at the socket, and
+        everything else is charged nowhere else.
+        """
+        return cgroup in self.tree.limited and cgroup in self.cgroups.by_id
 
     def attach(self, cgroup: int) -> None:
         """Attach the program where it belongs and let it charge; else take it off."""
@@ -269,6 +269,12 @@ class Book:
             return
         cgroup_attach.attach(self.instance, self.cgroups.by_id[cgroup])
         cgroup_attach.set_slot(self.instance, cgroup, self.slots[cgroup])
+
+    def lacks_program(self, cgroup: int) -> bool:
+        """Whether the program belongs to a cgroup and does not charge its limit."""
+        return self.wants_program(cgroup) and not cgroup_attach.holds(
+            self.instance, cgroup, self.slots[cgroup]
+        )
 
     def point(self, endpoint: Endpoint, slot: int) -> Endpoint:
         """Let an endpoint name another slot.

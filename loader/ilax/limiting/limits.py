@@ -96,7 +96,7 @@ def put(instance: Instance, cgroup: Cgroup, wish: Wish) -> Outcome:
             if slot is None:
                 slot = book.allocate(cgroup, rules, tree)
                 change.on_failure(book.clear, cgroup.id)
-            if fresh and not book.users_of(cgroup.id):
+            if fresh:
                 # It lets everything pass until it is told its slot.
                 change.on_failure(cgroup_attach.detach, instance, cgroup.id)
                 cgroup_attach.attach(instance, cgroup)
@@ -129,6 +129,8 @@ def delete(instance: Instance, cgroup: int) -> Outcome:
         before = dict(book.tree.parents)
         if book.users_of(cgroup):
             book.rewrite(book.tree.remove([cgroup], keep=[cgroup]), {cgroup: EMPTY})
+            # Afterwards: the limits above are charged twice for a moment, and not never.
+            cgroup_attach.detach(instance, cgroup)
         else:
             book.drop_rows([cgroup])
         return Outcome(name, book.slots.get(cgroup, 0), False, _moved(book, before, cgroup))
@@ -160,8 +162,6 @@ def claim(instance: Instance, cgroup: Cgroup | None, change: Transaction) -> int
         book = Book(instance)
         slot = book.add_empty(cgroup)
         change.on_failure(book.drop_rows, [cgroup.id])
-    # Packets for the endpoint are charged where they arrive.
-    change.on_success(cgroup_attach.detach, instance, cgroup.id)
     return slot
 
 
@@ -182,14 +182,12 @@ def assign(instance: Instance, sir: Address, cgroup: Cgroup | None) -> Endpoint:
         if slot == endpoint.limit:
             return endpoint
         changed = book.point(endpoint, slot)
-        if cgroup is not None:
-            cgroup_attach.detach(instance, cgroup.id)
         _unused(book, endpoint.limit)
         return changed
 
 
 def endpoint_gone(instance: Instance, slot: int) -> None:
-    """After an endpoint was removed: its cgroup may stand for itself again.
+    """After an endpoint was removed: its cgroup may need no row any more.
 
     The caller holds the lock.
     """
@@ -198,14 +196,14 @@ def endpoint_gone(instance: Instance, slot: int) -> None:
 
 
 def _unused(book: Book, slot: int) -> None:
-    """If no endpoint names a slot any more: free it, or attach the program instead."""
-    for cgroup in [number for number, own in book.slots.items() if own == slot]:
-        if book.users_of(cgroup):
-            continue
-        if cgroup in book.tree.limited:
-            book.attach(cgroup)
-        else:
-            book.drop_rows([cgroup])
+    """If no endpoint names a slot any more and it limits nothing: free it."""
+    doomed = [
+        cgroup
+        for cgroup, own in book.slots.items()
+        if own == slot and cgroup not in book.tree.limited and not book.users_of(cgroup)
+    ]
+    if doomed:
+        book.drop_rows(doomed)
 
 
 def cgroup_of(instance: Instance, text: str) -> int:

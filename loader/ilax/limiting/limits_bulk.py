@@ -78,6 +78,9 @@ def put_all(instance: Instance, wanted: Mapping[int, Wanted], doomed: Collection
         book.check(tree)
         _require_room(instance, len(book.slots) - len(gone - kept), wanted, book.slots)
         book.rewrite(book.tree.remove(kept, keep=kept), dict.fromkeys(kept, EMPTY))
+        # Afterwards, as `limits.delete` does.
+        for cgroup in kept:
+            cgroup_attach.detach(instance, cgroup)
         book.drop_rows(gone - kept)
         # A new row names nobody at first: its parents may not limit anything yet.
         alone = replace(tree, parents=dict.fromkeys(tree.parents, 0))
@@ -88,9 +91,7 @@ def put_all(instance: Instance, wanted: Mapping[int, Wanted], doomed: Collection
         ordered = sorted(tree.parents.items(), key=lambda item: len(tree.chain(item[0])))
         book.rewrite(replace(tree, parents=dict(ordered)), {c: w.rules for c, w in wanted.items()})
         for cgroup in wanted:
-            if not book.wants_program(cgroup) or not cgroup_attach.holds(
-                instance, cgroup, book.slots[cgroup]
-            ):
+            if book.lacks_program(cgroup):
                 book.attach(cgroup)
 
 

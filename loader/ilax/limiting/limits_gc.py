@@ -84,11 +84,7 @@ def collect(instance: Instance, *, dry_run: bool = False) -> Collected:
         pinned = cgroup_attach.pinned(instance.pins)
         wanted = {cgroup for cgroup in book.slots if book.wants_program(cgroup)}
         needless = sorted(pinned - wanted)
-        missing = sorted(
-            cgroup
-            for cgroup in wanted
-            if not cgroup_attach.holds(instance, cgroup, book.slots[cgroup])
-        )
+        missing = sorted(filter(book.lacks_program, wanted))
         tree = book.tree.remove(doomed)
         found = Collected(
             dry_run=dry_run,
