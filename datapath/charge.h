@@ -10,8 +10,7 @@
 struct ilax_charge {
 	__u32 bytes;   /* on the wire, all segments */
 	__u32 packets; /* segments on the wire */
-	__u32 first;   /* bytes of one segment */
-	bool small;
+	bool small;    /* short enough for ilax_limit.small */
 	bool markable; /* ECN-capable and not marked yet */
 
 	/* What the limits say: */
@@ -30,7 +29,6 @@ static __always_inline __u32 charge_of_frame(__u32 len)
 static __always_inline void charge_frame(struct ilax_charge *charge, __u32 len)
 {
 	charge->bytes = charge_of_frame(len);
-	charge->first = charge->bytes;
 	charge->packets = 1;
 	charge->small = len <= ILAX_SMALL_FRAME;
 }
@@ -45,7 +43,6 @@ static __always_inline void charge_segments(struct ilax_charge *charge,
 	charge->packets = (payload + size - 1) / size;
 	charge->bytes =
 		payload + charge->packets * (headers + ILAX_FRAME_OVERHEAD);
-	charge->first = charge_of_frame(headers + size);
 	charge->small = false;
 }
 

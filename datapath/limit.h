@@ -8,16 +8,20 @@
  * backlog that decides. An idle limit saves up `burst` at most, by never letting
  * `until` fall behind further than that.
  *
+ * What is queued in front of a packet decides, and not what it costs itself: else a
+ * flood of short frames would leave room for none but its own, and shut out all that
+ * are longer.
+ *
  * Each CPU borrows time in chunks and spends it without looking at the clock or
  * at the line that all CPUs share. Time is paid for when it is borrowed, so the
  * rate stays exact; what a CPU holds back and spends later can add one chunk to a
  * burst. A limit that has no place in the cache of chunks lets at most one chunk
  * pass by an old reading of the clock, which can add another one. So, over any
- * window of t seconds, a limit passes no more than
+ * window of t seconds in which its rules stay, a limit that drops passes no more than
  *
  *     rate * (t + burst + drop + small + CPUs * 2 * 2^chunk ns)
  *
- * and one (super-)packet. Both shortcuts end at the thresholds: near them, and at
+ * and one (super-)packet, the last that found room. Both shortcuts end at the thresholds: near them, and at
  * rates where one packet costs more than a chunk, each packet is judged by itself.
  */
 #ifndef ILAX_LIMIT_H
@@ -34,14 +38,14 @@
 #define ILAX_CLOCK_TICKS() bpf_jiffies64()
 #endif
 
-/* One try is for the clock; who loses all the others lets the packet pass. */
+/* One try is for the clock; who loses all the others charges without comparing. */
 #define LIMIT_TRIES 9
 
 /* How a limit sees a packet. */
 enum limit_level {
 	LIMIT_WITHIN,
 	LIMIT_OVER_MARK, /* charged */
-	LIMIT_OVER_DROP, /* not charged */
+	LIMIT_OVER_DROP, /* not charged; all else is */
 };
 
 /* What becomes of it there. */
@@ -173,7 +177,7 @@ static __always_inline bool limit_marks(const struct ilax_limit *limit,
 
 	if (limit->action == ILAX_LIMIT_DROP)
 		return false;
-	return backlog > (marking ? mark / 2 : mark);
+	return backlog >= (marking ? mark / 2 : mark);
 }
 
 static __always_inline __u64 limit_read_clock(struct ilax_clock *clock,
@@ -186,8 +190,19 @@ static __always_inline __u64 limit_read_clock(struct ilax_clock *clock,
 }
 
 /*
- * Charge the shared backlog. A super-packet is judged by its first segment and
- * charged whole: judged whole, 64 KiB would never fit a low limit's burst.
+ * What short frames have to spare. Not at a limit that others are below: there it
+ * would be their room that a flood of short frames takes.
+ */
+static __always_inline __s64 limit_spare(const struct ilax_limit *limit,
+					 const struct ilax_charge *charge)
+{
+	if (!charge->small || limit->flags & ILAX_LIMIT_NESTED)
+		return 0;
+	return limit_time(limit->small);
+}
+
+/*
+ * Charge the shared backlog.
  *
  * Not inlined, for the way through a chunk to stay short, and global, for the
  * verifier to look at it once and not once for each path that leads here.
@@ -198,7 +213,7 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 {
 	__s64 left, chunk_time, burst, drop, calm, extra, queued;
 	__u32 tick = ILAX_CLOCK_TICKS(), zero = 0;
-	__u64 now, seen, from, first = cost;
+	__u64 now, seen, from;
 	struct ilax_backlog *backlog;
 	bool own, fresh = true, marks;
 	struct ilax_clock *clock;
@@ -212,12 +227,8 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 	left = own ? chunk->left : 0;
 	chunk_time = limit_chunk_time(limit);
 	burst = limit_time(limit->burst);
-	drop = limit_time(limit->drop);
-	calm = drop;
-	if (charge->small)
-		drop += limit_time(limit->small);
-	if (charge->packets > 1)
-		first = limit_cost(limit, charge->first, 1);
+	calm = limit_time(limit->drop);
+	drop = calm + limit_spare(limit, charge);
 	if (limit->action != ILAX_LIMIT_DROP && limit->mark < limit->drop)
 		calm = limit_time(limit->mark);
 
@@ -236,13 +247,13 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 		/* Signed: the clocks of two CPUs may differ a little. */
 		if ((__s64)(from - (now - burst)) < 0)
 			from = now - burst;
-		queued = (__s64)(from + first - now) - left;
-		if (queued > calm && !fresh) {
+		queued = (__s64)(from - now) - left;
+		if (queued >= calm && !fresh) {
 			now = limit_read_clock(clock, tick);
 			fresh = true;
 			continue;
 		}
-		if (queued > drop)
+		if (queued >= drop)
 			return LIMIT_OVER_DROP;
 		/*
 		 * Who marks borrows nothing: time at hand would mark the first
@@ -263,8 +274,21 @@ __noinline int ilax_limit_borrow(__u32 slot, const struct ilax_limit *limit,
 		}
 		return marks ? LIMIT_OVER_MARK : LIMIT_WITHIN;
 	}
-	/* Others were faster eight times: it is theirs that is judged. */
-	return LIMIT_WITHIN;
+	/*
+	 * Others were faster eight times, and have brought `until` up to the clock. To
+	 * add to it cannot fail; who finds no room takes it back.
+	 */
+	now = limit_read_clock(clock, tick);
+	from = __sync_fetch_and_add(&backlog->until, cost);
+	queued = (__s64)(from - now) - left;
+	if (queued >= drop) {
+		__sync_fetch_and_add(&backlog->until, -cost);
+		return LIMIT_OVER_DROP;
+	}
+	backlog->refilled = now >> ILAX_TIME_SHIFT;
+	return limit_marks(limit, queued, own && chunk->marking) ?
+		       LIMIT_OVER_MARK :
+		       LIMIT_WITHIN;
 }
 
 /* One level. */
@@ -454,6 +478,7 @@ static __noinline bool limit_parents(const struct ilax_limit *leaf,
 	bool pass = true;
 	int i, j;
 
+	charge->small = false; /* what it may spare is the leaf's */
 	__builtin_memcpy(slots, leaf->parents, sizeof(slots));
 	for (i = 0; i < ILAX_LIMIT_PARENTS && slots[i] && pass; i++) {
 		outcomes[i] = ilax_limit_charge(slots[i], charge);

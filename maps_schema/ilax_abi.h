@@ -358,7 +358,9 @@ struct ilax_event {
 ILAX_STATIC_ASSERT(sizeof(struct ilax_event) == 152, "struct ilax_event");
 
 /* What happens to packets over a limit. "Backlog" is that of a virtual queue
- * which drains at the rate of the limit (struct ilax_limit).
+ * which drains at the rate of the limit (struct ilax_limit), and "over" a
+ * threshold: as much as that, or more. What is queued in front of a packet is
+ * compared, without what the packet costs itself.
  */
 enum ilax_limit_action {
 	/* Over the drop threshold: dropped. The mark threshold is not read. */
@@ -377,7 +379,8 @@ enum ilax_limit_action {
 
 enum ilax_limit_flag {
 	/* Another limited cgroup lies below this one: the program at the cgroup
-	 * has to see whether the packet is that one's.
+	 * has to see whether the packet is that one's, and short frames have
+	 * nothing to spare (ilax_limit.small).
 	 */
 	ILAX_LIMIT_NESTED = 1 << 0,
 };
@@ -396,8 +399,8 @@ enum ilax_limit_unit {
 	ILAX_FRAME_SHORTEST = 60,
 	/* What ilax_chunks hold for an earlier use of a slot is void. */
 	ILAX_GENERATION_SHIFT = 16,
-	/* Frames up to this length have ilax_limit.small to spare: pure ACKs and
-	 * SYNs, whose loss costs most and saves least.
+	/* Frames up to this length may have ilax_limit.small to spare: pure ACKs
+	 * and SYNs, whose loss costs most and saves least.
 	 */
 	ILAX_SMALL_FRAME = 128,
 };
@@ -422,12 +425,15 @@ struct ilax_limit {
 			    * free
 			    */
 	__u32 burst;	   /* ns of the rate that may be saved up when idle;
-			    * burst + drop covers the longest frame, or none
-			    * of that length ever passes
+			    * where burst and drop are 0, nothing passes
 			    */
-	__u32 mark;	   /* ns of backlog beyond which packets are marked */
-	__u32 drop;	   /* ns of backlog beyond which they are dropped */
-	__u32 small;	   /* ns added to `drop` for ILAX_SMALL_FRAME */
+	__u32 mark;	   /* ns of backlog from which on packets are marked */
+	__u32 drop;	   /* ns of backlog from which on they are dropped */
+	__u32 small;	   /* ns added to `drop` for ILAX_SMALL_FRAME: not
+			    * where the limit is a parent's of the packet's,
+			    * nor with ILAX_LIMIT_NESTED. While more of them
+			    * come than the rate, nothing longer passes
+			    */
 	__u32 parents[ILAX_LIMIT_PARENTS]; /* slots, nearest first; 0 ends */
 	__u32 generation;		   /* upper half: which use of the slot;
 					    * lower half: which change since

@@ -58,8 +58,8 @@ def endpoint_row(key: bytes, endpoint: Endpoint) -> bytes:
 def limit_row(limit: Limit) -> bytes:
     """Rules under which every packet meets the same fate, whatever came before.
 
-    A byte costs 1 ns. Without a burst every packet is over a threshold of 0, and
-    none is over one of four seconds.
+    A byte costs 1 ns. Without a burst every packet is over a threshold of 0, also the
+    first one, and none is over one of four seconds.
     """
     actions = schema.enum("ilax_limit_action")
     action = {Police.MARK: "MARK", Police.TAG: "TAG"}.get(limit.says, "DROP")

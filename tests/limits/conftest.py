@@ -31,6 +31,15 @@ def timed(_timed: Timed) -> Iterator[Timed]:
 
 
 @pytest.fixture(scope="session")
+def too_late(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timed]:
+    """Every charge but a backlog's first finds that another CPU was faster."""
+    if os.geteuid():
+        pytest.skip("loading BPF programs needs root")
+    with Timed.loaded(build(tmp_path_factory.mktemp("too_late"), "TIMED_TOO_LATE")) as timed:
+        yield timed
+
+
+@pytest.fixture(scope="session")
 def by_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timed]:
     """The same with the kernel's own clock."""
     if os.geteuid():

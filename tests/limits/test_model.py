@@ -29,6 +29,7 @@ def rules(draw: st.DrawFn, parents: tuple[int, ...] = ()) -> Rules:
         small=draw(times_ns),
         action=draw(st.sampled_from(Action)),
         parents=parents,
+        nested=draw(st.booleans()),
     )
 
 
@@ -43,10 +44,14 @@ def trees(draw: st.DrawFn) -> dict[int, Rules]:
 
 
 @st.composite
-def arrivals(draw: st.DrawFn) -> list[tuple[int, int]]:
-    """(ns since the last one, leaf)."""
+def arrivals(draw: st.DrawFn) -> list[tuple[int, int, int]]:
+    """(ns since the last one, leaf, bytes), of up to two lengths."""
     gaps = st.one_of(st.integers(0, 100_000), times_ns)
-    return draw(st.lists(st.tuples(gaps, st.sampled_from((1, 2))), min_size=1, max_size=200))
+    frames = st.sampled_from(
+        draw(st.lists(st.sampled_from((60, 64, 128, 129, 512, 1514)), min_size=1, max_size=2))
+    )
+    packets = st.tuples(gaps, st.sampled_from((1, 2)), frames)
+    return draw(st.lists(packets, min_size=1, max_size=200))
 
 
 @settings(
@@ -60,21 +65,20 @@ def arrivals(draw: st.DrawFn) -> list[tuple[int, int]]:
         2: Rules(0, 0, 0, 0, 0, 0, Action.DROP, (3,)),
         3: Rules(0, 1_280_000, 0, 0, 0, 20_000, Action.DROP, ()),
     },
-    packets=[(0, 2), (0, 1), (20_000, 1)],
-    frame=60,
+    packets=[(0, 2, 60), (0, 1, 60), (20_000, 1, 60)],
 )
-@given(tree=trees(), packets=arrivals(), frame=st.sampled_from((60, 64, 128, 129, 512, 1514)))
+@given(tree=trees(), packets=arrivals())
 def test_each_fate_is_the_models(
-    timed: Timed, tree: dict[int, Rules], packets: list[tuple[int, int]], frame: int
+    timed: Timed, tree: dict[int, Rules], packets: list[tuple[int, int, int]]
 ) -> None:
     timed.use(tree)
     model = Limits({slot: Queue(row) for slot, row in tree.items()})
-    when = np.cumsum([gap for gap, _ in packets]).astype(np.uint64)
-    targets = np.array([leaf for _, leaf in packets], np.uint32)
-    fates = timed.run(when, frame, target=targets)
+    gaps, leaves, frames = zip(*packets, strict=True)
+    when = np.cumsum(gaps).astype(np.uint64)
+    fates = timed.run(when, np.array(frames, np.uint32), target=np.array(leaves, np.uint32))
     expected = [
-        model.police(int(leaf), START + int(at), frame)
-        for at, leaf in zip(when, targets, strict=True)
+        model.police(leaf, START + int(at), frame)
+        for at, leaf, frame in zip(when, leaves, frames, strict=True)
     ]
     assert [Fate(int(fate)) for fate in fates] == expected
     for slot, queue in model.queues.items():

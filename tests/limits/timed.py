@@ -33,8 +33,10 @@ FEW = 1000  # packets whose fates are read one by one
 START = 1_000_000_000_000
 TICK = 4_000_000  # ns, of a kernel with HZ=250
 
-ARRIVAL = np.dtype([("time", "<u8"), ("ticks", "<u4"), ("target", "<u4")])
-_TO_FIRST = np.frombuffer(np.array([(0, 0, 1)], ARRIVAL).tobytes(), np.uint8)
+ARRIVAL = np.dtype(
+    [("time", "<u8"), ("ticks", "<u4"), ("target", "<u4"), ("frame", "<u4"), ("pad", "<u4")]
+)
+_TO_FIRST = np.frombuffer(np.array([(0, 0, 1, 0, 0)], ARRIVAL).tobytes(), np.uint8)
 CURSOR = np.dtype([("time", "<u8"), ("ticks", "<u4"), ("next", "<u4")])
 _ROWS = {
     "ilax_endpoints": MOST_TARGETS, "ilax_mappings": 16, "ilax_ports": 16, "ilax_devices": 16,
@@ -137,13 +139,14 @@ class Timed:
         for name in ("byte_cost", "packet_cost", "burst", "mark", "drop", "small"):
             row[name] = getattr(rules, name)
         row["action"], row["chunk"], row["generation"] = rules.action, chunk, generation
+        row["flags"] = schema.enum("ilax_limit_flag")["ILAX_LIMIT_NESTED"] * rules.nested
         row["parents"][: len(rules.parents)] = rules.parents
         self.maps["ilax_limits"].update(u32(slot), row.tobytes())
 
     def run(
         self,
         times: NDArray[np.uint64],
-        frame: int,
+        frame: int | NDArray[np.uint32],
         *,
         target: int | NDArray[np.uint32] = 1,
         cpus: NDArray[np.uint32] | None = None,
@@ -151,7 +154,7 @@ class Timed:
         """One frame at each of `times` (ns from START, ascending).
 
         Args:
-            frame: bytes of each.
+            frame: its bytes, one number for all or one each.
             target: slot of whom it is for, one for all or one each.
             cpus: which CPU receives it; None: this one. Runs are cut where it changes.
 
@@ -162,8 +165,10 @@ class Timed:
         arrivals["time"] = times + np.uint64(START)
         arrivals["ticks"] = arrivals["time"] // TICK
         arrivals["target"] = target
+        if not isinstance(frame, int):
+            arrivals["frame"] = frame
         self._put("timed_arrivals", arrivals.view(np.uint8).reshape(len(times), -1))
-        data = frame_of(frame)
+        data = frame_of(frame if isinstance(frame, int) else int(frame.max()))
         cuts = [0, len(times)] if cpus is None else _cuts(cpus)
         for begin, end in itertools.pairwise(cuts):
             if cpus is not None:

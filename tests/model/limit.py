@@ -35,7 +35,11 @@ class Action(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Rules:
-    """A row of ilax_limits. Thresholds in ns."""
+    """A row of ilax_limits. Thresholds in ns.
+
+    Attributes:
+        nested: other limited cgroups lie below.
+    """
 
     byte_cost: int
     packet_cost: int = 0
@@ -45,6 +49,7 @@ class Rules:
     small: int = 0
     action: Action = Action.DROP
     parents: tuple[int, ...] = ()
+    nested: bool = False
 
     def cost(self, frame: int) -> int:
         """Of one frame, in 1/64 ns."""
@@ -69,21 +74,26 @@ class Queue:
     marked: int = 0
     dropped: int = 0
 
-    def charge(self, now: int, frame: int) -> Fate:
-        """`now` in 1/64 ns."""
+    def charge(self, now: int, frame: int, *, own: bool) -> Fate:
+        """Judge by what is queued in front of the packet, whatever it costs itself.
+
+        Args:
+            now: in 1/64 ns.
+            own: it is this limit's packet, and not one of a limit below.
+        """
         rules, known = self.rules, self.known
         cost = rules.cost(frame)
         if not cost:
             return Fate.PASSED
         self.known = True
         start = max(self.until, now - rules.burst * NS)
-        backlog = start + cost - now
-        threshold = rules.drop + (rules.small if frame <= SMALL_FRAME else 0)
-        if backlog > threshold * NS:
+        backlog = start - now
+        spared = own and not rules.nested and frame <= SMALL_FRAME
+        if backlog >= (rules.drop + rules.small * spared) * NS:
             return Fate.DROPPED
         self.until = start + cost
         mark = rules.mark * NS
-        over = backlog > (mark // 2 if known and self.marking else mark)
+        over = backlog >= (mark // 2 if known and self.marking else mark)
         self.marking = known and over and rules.action != Action.DROP
         return Fate.MARKED if over and rules.action != Action.DROP else Fate.PASSED
 
@@ -104,7 +114,7 @@ class Limits:
         charged: list[tuple[Queue, Fate]] = []
         for level in chain:
             queue = self.queues[level]
-            fate = queue.charge(now * NS, frame)
+            fate = queue.charge(now * NS, frame, own=level == slot)
             if fate is Fate.DROPPED and queue.rules.action in (Action.DROP, Action.MARK):
                 for other, other_fate in charged:
                     if other_fate is not Fate.DROPPED:

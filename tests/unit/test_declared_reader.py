@@ -163,7 +163,7 @@ WRONG = [
     ("[[limit]]\ncgroup = 'a'\nrate = '5 parsec'\n", 3, "no rate"),
     ("[[limit]]\ncgroup = 'a'\nrate = 1.5\n", 3, "not a float"),
     ("[[limit]]\ncgroup = 'a'\npps = 5000\nburst = 7\n", 4, "no unit"),
-    ("[[limit]]\ncgroup = 'a'\nrate = '1mbit'\nburst = '1us'\n", 1, "could never pass"),
+    ("[[limit]]\ncgroup = 'a'\nrate = '1mbit'\nburst = '1us'\n", 1, "does not hold one"),
     ("[[limit]]\ncgroup = 'a'\npps = 5000\ntag-mark = 1\n", 1, "no meaning for action drop"),
     ("[[limit]]\ncgroup = 'a'\npps = 5000\nparent = 'b'\n", 4, "has no [[limit]]"),
     (

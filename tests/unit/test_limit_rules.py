@@ -79,18 +79,18 @@ def test_the_default_burst_lets_two_frames_pass(rate: int, frame: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "mark", "drop", "small"),
+    ("action", "mark", "drop"),
     [
-        ("drop", MS // 2, MS, MS // 2),
-        ("count", MS // 2, MS, MS // 2),
-        ("mark", MS // 2, 4 * MS, 2 * MS),
-        ("tag", 0, 4 * MS, 2 * MS),
+        ("drop", MS // 2, MS),
+        ("count", MS // 2, MS),
+        ("mark", MS // 2, 4 * MS),
+        ("tag", 0, 4 * MS),
     ],
 )
-def test_defaults_of_each_action(action: str, mark: int, drop: int, small: int) -> None:
+def test_defaults_of_each_action(action: str, mark: int, drop: int) -> None:
     tag = 1 if action == "tag" else None
     rules = decide(Wish(rate=10**9, action=action, tag_mark=tag), None, FRAME)
-    assert (rules.mark, rules.drop, rules.small) == (mark, drop, small)
+    assert (rules.mark, rules.drop, rules.small) == (mark, drop, 0)
 
 
 def test_a_mark_threshold_follows_a_short_drop_threshold() -> None:
@@ -114,8 +114,8 @@ def test_what_was_never_named_follows() -> None:
     assert slow.burst == 2 * slow.time_of(FRAME) > MS
     assert decide(Wish(rate=10**9), slow, FRAME) == old
     marking = decide(Wish(action="mark"), old, FRAME)
-    assert (marking.drop, marking.small) == (4 * MS, 2 * MS)
-    assert decide(Wish(drop=2 * MS), old, FRAME).small == MS
+    assert (marking.drop, marking.small) == (4 * MS, 0)
+    assert decide(Wish(drop=MS // 2, action="mark"), old, FRAME).mark == MS // 4
 
 
 def test_an_option_can_be_taken_back() -> None:
@@ -153,8 +153,8 @@ REFUSED = {
     "zero packets": (Wish(packets=0), "not above zero"),
     "a rate beyond what a cost tells": (Wish(rate=5 * 10**12), "too high"),
     "packets beyond what a cost tells": (Wish(packets=10**9), "too high"),
-    "a rate below what a burst can hold": (Wish(rate=2000), "could never pass"),
-    "packets below what a burst can hold": (Wish(packets=Fraction(1, 5)), "could never pass"),
+    "a rate below what a burst can hold": (Wish(rate=2000), "does not hold one"),
+    "packets below what a burst can hold": (Wish(packets=Fraction(1, 5)), "does not hold one"),
     "a burst of less than a frame": (Wish(rate=10**6, burst=MS), "12.304ms"),
     "a burst of less than a packet": (Wish(packets=100, burst=9 * MS), "10ms"),
     "a burst beyond 32 bits": (Wish(rate=10**9, burst=U32 + 1), "burst"),

@@ -77,11 +77,13 @@ def limit() -> None:
 )  # fmt: skip
 @click.option(
     "--drop-at", type=TIME,
-    help="Backlog from which on packets are dropped. Default: 1ms; 4ms for mark and tag.",
+    help="Backlog from which on packets are dropped: what is queued before a packet, whatever "
+    "its length. Default: 1ms; 4ms for mark and tag.",
 )  # fmt: skip
 @click.option(
     "--small-extra", type=TIME,
-    help="Added to --drop-at for frames up to 128 bytes. Default: half of it.",
+    help="Added to --drop-at for frames up to 128 bytes, at their own limit only. A flood of "
+    "such frames then leaves nothing to longer ones. Default: 0.",
 )  # fmt: skip
 @click.option(
     "--parent", shell_complete=offers.LIMITED,

@@ -26,7 +26,8 @@ class LimitUse:
     Attributes:
         cgroup: path below the root of the hierarchy.
         rate: bits per second, None = bytes are free; `packets` per second alike.
-        burst_ns, mark_ns, drop_ns, small_ns: as in the contract.
+        burst_ns, mark_ns, drop_ns: as in the contract.
+        small_ns: likewise; 0 where it does not count, which is at parents.
         backlog_ns: of the virtual queue, before the packet; 0 = idle.
         borrowed_ns: what the CPU of the run has paid for and not spent.
         outcome: "passed", "marked", "tagged", "refused", "refused by a parent",
@@ -80,6 +81,7 @@ def used(
         for now, then in zip(counts(sandbox, slots), before, strict=True)
     ]
     above = any(one.dropped_packets for one in changed[1:])
+    nested = schema.enum("ilax_limit_flag")["ILAX_LIMIT_NESTED"]
     owners = {slot: cgroup for cgroup, slot in slots_by_cgroup(sandbox.live).items()}
     tree = Tree.read()
     found = []
@@ -99,7 +101,7 @@ def used(
                 burst_ns=rules.burst,
                 mark_ns=rules.mark,
                 drop_ns=rules.drop,
-                small_ns=rules.small,
+                small_ns=0 if index or int(row["flags"]) & nested else rules.small,
                 backlog_ns=limit_readings.backlog(sandbox.live, slot)[0],
                 borrowed_ns=_borrowed(sandbox, slot, int(row["generation"]), cpu),
                 outcome=outcome,

@@ -193,7 +193,8 @@ def _defaults(rules: Rules, frame: int) -> dict[str, int]:
         "burst": min(max(_BURST, 2 * rules.time_of(frame)), _TIME_MAX),
         "drop": drop,
         "mark": 0 if rules.action == "tag" else min(_MARK, rules.drop // 2),
-        "small": rules.drop // 2,
+        # A flood of short frames would leave nothing to longer ones.
+        "small": 0,
     }
 
 
@@ -286,7 +287,7 @@ def _check(rules: Rules, frame: int) -> None:
         too_slow = needed > _TIME_MAX
         raise UsageError(
             f"one frame of {frame} bytes takes {units.format_time(needed)} at this limit, "
-            f"more than the burst of {units.format_time(rules.burst)}: it could never pass; "
+            f"and a burst of {units.format_time(rules.burst)} does not hold one; "
             "nothing was changed",
             hint=f"a burst has at most {units.format_time(_TIME_MAX)}: choose a higher rate"
             if too_slow
