@@ -56,8 +56,6 @@ static __always_inline void charge_pieces(struct ilax_charge *charge, __u32 len,
 	charge->packets = count;
 	charge->bytes =
 		len + (count - 1) * headers + count * ILAX_FRAME_OVERHEAD;
-	/* On average: nobody tells how long the first one is. */
-	charge->first = charge_of_frame(headers + (len - headers) / count);
 	charge->small = false;
 }
 
