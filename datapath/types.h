@@ -52,7 +52,7 @@ struct ilax_packet {
 	 * kernel puts code in front of a tc program that writes to packets itself:
 	 * what somebody else holds as well, such as a packet socket on the device,
 	 * is copied first, and the copy has no metadata (Linux 6.18). The helper
-	 * costs 15 ns more than writing.
+	 * costs 12 ns more than writing.
 	 */
 	bool stores;
 };
