@@ -21,8 +21,9 @@
  *
  *     rate * (t + burst + drop + small + CPUs * 2 * 2^chunk ns)
  *
- * and one (super-)packet, the last that found room. Both shortcuts end at the thresholds: near them, and at
- * rates where one packet costs more than a chunk, each packet is judged by itself.
+ * and one (super-)packet, the last that found room. Both shortcuts end at the
+ * thresholds: near them, and at rates where one packet costs more than a chunk, each
+ * packet is judged by itself.
  */
 #ifndef ILAX_LIMIT_H
 #define ILAX_LIMIT_H

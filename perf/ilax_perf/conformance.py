@@ -49,8 +49,8 @@ _AROUND = 24
 _TOGETHER = ("1m", "10m")
 
 # What an idle limit has saved up passes first: a millisecond of the rate or two
-# frames of the MTU, and the drop threshold of a millisecond and a half.
-_SAVED, _SAVED_FRAMES = 0.0025, 2 * 1538 * 8
+# frames of the MTU, the drop threshold of a millisecond, and the frame that reaches it.
+_SAVED, _SAVED_FRAMES = 0.002, 3 * 1538 * 8
 _SETTLE = 0.1  # seconds, at least
 _SHORTEST = 0.6  # seconds
 # The last frame may be late by one, and so may the first.
