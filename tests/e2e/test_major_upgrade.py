@@ -95,7 +95,7 @@ def test_rows_state_and_traffic_go_on(
         then = stream.received
         until(lambda: stream.received > then + 50, "packets after the upgrade")
     assert_unharmed(stream)
-    assert result.hooks == len(_in_links(host)) == 7
+    assert result.hooks == len(_in_links(host)) == 8
 
     assert [path.name for path in ilax.pins.iterdir()] == ["v1"]
     after = known(host)
@@ -115,7 +115,7 @@ def test_rows_state_and_traffic_go_on(
     with Instance.open(ilax.instance) as opened:
         slots = slots_by_cgroup(opened)
         attached = cgroup_attach.pinned(opened.pins)
-        assert len(attached) == 2
+        assert len(attached) == 3
         assert all(cgroup_attach.holds(opened, cgroup, slots[cgroup]) for cgroup in attached)
     refused = ilax.try_("rollback")
     assert refused.returncode == 3
