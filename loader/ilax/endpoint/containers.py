@@ -83,9 +83,6 @@ def add(instance: Instance, options: AddOptions, *, swept: bool = False) -> Endp
     instance.require_own_netns("connect a container")
     check_device_name(options.device)
     check_delivery(options.delivery, options.link)
-    known = fabric.read(instance)
-    known.check_sir(options.sir)
-    wire = known.to_wire(options.sir)
     path = namespace_path(options.netns)
     if path.stat().st_ino == own_netns():
         raise UsageError(
@@ -93,6 +90,10 @@ def add(instance: Instance, options: AddOptions, *, swept: bool = False) -> Endp
             hint="use --host for an address of the host's own processes",
         )
     with instance.locked(), Network() as network, Transaction() as change:
+        # Under the lock: an `up` that was waited for may have changed the prefixes.
+        known = fabric.read(instance)
+        known.check_sir(options.sir)
+        wire = known.to_wire(options.sir)
         _refuse_taken(instance, wire, options.sir)
         limit = limits.claim(instance, options.cgroup, change)
         if not swept:
