@@ -101,12 +101,29 @@ def up(instance: str, options: UpOptions) -> UpResult:
             slot, another namespace's instance, or a mount namespace that would take all of
             it away with the command.
     """
+    prepare(options)
+    with PinFolder(instance).lock():
+        return up_held(instance, options)
+
+
+def prepare(options: UpOptions) -> None:
+    """What `up` asks for before it takes the lock, and a place for it.
+
+    Raises:
+        PrivilegeError: a capability is missing; nothing was touched.
+        UsageError, AddressError: the request contradicts itself; nothing was touched.
+        ConflictError: nobody else would see what is pinned here.
+    """
     require_kernel()
     require_capabilities("bring an instance up")
     _check_addresses(options)
-    pins = PinFolder(instance)
     ensure_bpffs()
-    with Network() as network, pins.lock(), ExitStack() as held, Transaction() as change:
+
+
+def up_held(instance: str, options: UpOptions) -> UpResult:
+    """`up` by whoever holds the lock and has called `prepare`; raises as `up` does."""
+    pins = PinFolder(instance)
+    with Network() as network, ExitStack() as held, Transaction() as change:
         uplink = network.interface(options.uplink)
         _check_uplink(uplink, options)
         beside = others.survey(instance)
@@ -180,30 +197,36 @@ def down(instance: str, *, force: bool = False) -> list[str]:
         raise NotFoundError(
             f"instance {instance} is not up; nothing was changed", hint=hidden_hint()
         )
-    left: list[str] = []
     with pins.lock():
-        if not pins.maps.is_dir() and pins.other_versions():
-            # Instance.open() says which contract that is. A killed migration may have
-            # moved some of it to our folder already.
-            Instance.open(instance).close()
-        major_migration.sweep_leftovers(pins)
-        if pins.maps.is_dir():
-            incomplete = False
-            try:
-                with Transaction() as change, ExitStack() as held:
-                    try:
-                        older = migration.open_older(pins, lambda _: None, change)
-                        opened = held.enter_context(older or Instance.open(instance))
-                    except NotFoundError:
-                        incomplete = True
-                        raise
-                    _take_down(opened, force=force)
-            except NotFoundError:
-                if not incomplete:
+        return down_held(instance, force=force)
+
+
+def down_held(instance: str, *, force: bool = False) -> list[str]:
+    """`down` by whoever holds the lock; returns and raises as `down` does."""
+    pins = PinFolder(instance)
+    left: list[str] = []
+    if not pins.maps.is_dir() and pins.other_versions():
+        # Instance.open() says which contract that is. A killed migration may have
+        # moved some of it to our folder already.
+        Instance.open(instance).close()
+    major_migration.sweep_leftovers(pins)
+    if pins.maps.is_dir():
+        incomplete = False
+        try:
+            with Transaction() as change, ExitStack() as held:
+                try:
+                    older = migration.open_older(pins, lambda _: None, change)
+                    opened = held.enter_context(older or Instance.open(instance))
+                except NotFoundError:
+                    incomplete = True
                     raise
-                left = _take_down_rest(pins, force=force)
-        xdp_slot.leave(pins)
-        pins.remove()
+                _take_down(opened, force=force)
+        except NotFoundError:
+            if not incomplete:
+                raise
+            left = _take_down_rest(pins, force=force)
+    xdp_slot.leave(pins)
+    pins.remove()
     return left
 
 
