@@ -254,9 +254,14 @@ def delete(instance: Instance, sir: Address) -> Endpoint:
     instance.require_own_netns("disconnect a container")
     with instance.locked(), Network() as network:
         endpoint = endpoints.find(instance, sir)
-        endpoints.remove(network, instance, endpoint)
-        limits.endpoint_gone(instance, endpoint.limit)
+        take_away(network, instance, endpoint)
     return endpoint
+
+
+def take_away(network: Network, instance: Instance, endpoint: Endpoint) -> None:
+    """`delete` by whoever holds the lock."""
+    endpoints.remove(network, instance, endpoint)
+    limits.endpoint_gone(instance, endpoint.limit)
 
 
 def _refuse_taken(instance: Instance, wire: Address, sir: Address) -> None:
