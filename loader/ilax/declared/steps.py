@@ -16,9 +16,6 @@ from ilax.system.netlink import Network
 from ilax.translation import mappings
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ilax.instances.instance import Instance
 
 
@@ -38,16 +35,15 @@ class Steps:
 
     def take(self, found: Difference) -> None:
         """Do all that a difference asks for, in the order of `execution.py`."""
-        surplus = found.mappings.surplus
         if found.prune and self._is_tight(found):
-            self._delete_mappings(surplus)
+            self._delete_mappings(found)
         self._put_mappings(found)
-        doomed = set(found.limits.surplus) if found.prune else set()
+        doomed = found.limits.surplus_rules if found.prune else {}
         if found.limits.changes or doomed:
             limits_bulk.put_all(self.instance, found.limits.wanted, doomed)
         self._take_endpoints(found)
         if found.prune:
-            self._delete_mappings(surplus)
+            self._delete_mappings(found)
             self._remove_devices(found)
         if found.repairs:
             limits_gc.collect(self.instance)
@@ -70,9 +66,10 @@ class Steps:
                 wire=np.concatenate([rows.new_wire, rows.added_wire]),
             )
 
-    def _delete_mappings(self, sir: NDArray[np.uint64]) -> None:
-        if len(sir):
-            mappings.delete_bulk(self.instance, sir)
+    def _delete_mappings(self, found: Difference) -> None:
+        rows = found.mappings
+        if len(rows.surplus):
+            mappings.delete_bulk(self.instance, rows.surplus, known=rows.surplus_rows)
 
     # --- endpoints -------------------------------------------------------------
 
@@ -81,9 +78,9 @@ class Steps:
         steps = len(surplus) + len(found.endpoints)
         self.progress(0, steps)
         for done, endpoint in enumerate(surplus, 1):
-            containers.delete(self.instance, endpoint.sir)
+            gone = containers.delete_known(self.instance, endpoint)
             wire = found.mappings.wanted_wire(endpoint.sir)
-            if wire is not None:
+            if gone and wire is not None:
                 # Its own row has gone with it, and may be declared all the same.
                 mappings.add(self.instance, endpoint.sir, wire=wire)
             self.progress(done, steps)
@@ -97,7 +94,7 @@ class Steps:
     def _put_endpoint(self, change: EndpointChange) -> None:
         wish = change.wish
         if change.anew and change.row is not None:
-            containers.delete(self.instance, change.row.sir)
+            containers.delete_known(self.instance, change.row)
         cgroup = self.names.cgroups[wish.cgroup] if wish.cgroup is not None else None
         if change.row is not None and not change.anew:
             self._change_endpoint(change)
@@ -121,8 +118,7 @@ class Steps:
 
     def _change_endpoint(self, change: EndpointChange) -> None:
         """What can be changed while packets pass."""
-        wish, row, fields = change.wish, change.row, change.fields
-        assert row is not None
+        wish, fields = change.wish, change.fields
         if not {"delivery", "any-source"}.isdisjoint(fields):
             containers.change(
                 self.instance, wish.sir, delivery=wish.delivery, any_source=wish.any_source
@@ -132,7 +128,8 @@ class Steps:
             limits.assign(self.instance, wish.sir, cgroup)
         if "mapping" in fields:
             with self.instance.locked():
-                mappings.put_local(self.instance, wish.sir, row.wire)
+                now = endpoints.find(self.instance, wish.sir)
+                mappings.put_local(self.instance, wish.sir, now.wire)
 
     def _remove_devices(self, found: Difference) -> None:
         with self.instance.locked():

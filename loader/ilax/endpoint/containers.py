@@ -258,6 +258,25 @@ def delete(instance: Instance, sir: Address) -> Endpoint:
     return endpoint
 
 
+def delete_known(instance: Instance, known: Endpoint) -> bool:
+    """`delete` an endpoint that was read before; one made anew since stays.
+
+    Returns:
+        Whether there is none with its address now.
+    """
+    require_capabilities("disconnect a container")
+    instance.require_own_netns("disconnect a container")
+    with instance.locked(), Network() as network:
+        try:
+            now = endpoints.find(instance, known.sir)
+        except (NotFoundError, UsageError):
+            return True
+        if not known.is_still(now):
+            return False
+        take_away(network, instance, now)
+    return True
+
+
 def take_away(network: Network, instance: Instance, endpoint: Endpoint) -> None:
     """`delete` by whoever holds the lock."""
     endpoints.remove(network, instance, endpoint)
