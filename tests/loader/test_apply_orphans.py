@@ -136,6 +136,20 @@ def test_a_run_that_is_killed_between_prefixes_and_endpoints(
     assert check(host.lab) == []
 
 
+def test_an_error_after_up_tells_what_is_gone(host: Host) -> None:
+    host.write(task(1))
+    host.apply()
+    elsewhere = task(1).replace(SIR_PREFIX.removesuffix("::/64"), OTHER_SIR.removesuffix("::/64"))
+    ip("-n", f"{TAG}-n1", "link", "add", "eth1x", "type", "veth", "peer", "name", "far1")
+    host.write(elsewhere.replace('"eth1"', '"eth1x"'), up=MOVED)
+    failed = host.lab.ilax("apply", "--prune", str(host.file))
+    assert failed.exit_code == CONFLICT
+    assert failed.exception is not None
+    assert "nothing was changed" not in str(failed.exception)
+    notes = "".join(failed.exception.__notes__)
+    assert "`up` was done before that, and the endpoints of its old prefixes are gone" in notes
+
+
 def test_the_hosts_own_address_goes_with_its_locator(host: Host) -> None:
     """Routes name it as their source until then."""
     host.write(up=f'{UP}host-address = "{sir(9)}"\n')

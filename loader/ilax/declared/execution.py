@@ -103,7 +103,8 @@ def apply(
     Raises:
         DeclarationError: the file is wrong, or names what this host has not;
             nothing was changed.
-        IlaxError: of the step that failed. What was done before it holds, and the
+        EndpointsError: of some endpoints; all the rest is done.
+        IlaxError: of another step that failed. What was done before it holds, and the
             next `apply` goes on from there.
     """
     document, problems = reader.read(file)
@@ -135,7 +136,7 @@ def apply(
 
 def _told(orphans: list[Endpoint]) -> str:
     """What an error after `up` has to say of it: its own words are of one step only."""
-    gone = f", and {len(orphans)} endpoints are gone that its prefixes left out" if orphans else ""
+    gone = ", and the endpoints of its old prefixes are gone" if orphans else ""
     return f"`up` was done before that{gone}"
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ilax.declared.difference import Difference, EndpointChange
 from ilax.declared.host import Names
 from ilax.endpoint import containers, endpoints
+from ilax.errors import EndpointsError, IlaxError, PrivilegeError
 from ilax.hooks.attach import detach_tc
 from ilax.limiting import limits, limits_bulk, limits_gc
 from ilax.system.netlink import Network
 from ilax.translation import mappings
 
 if TYPE_CHECKING:
+    from ilax.address import Address
+    from ilax.endpoint.endpoints import Endpoint
     from ilax.instances.instance import Instance
 
 
@@ -24,8 +28,8 @@ class Steps:
     """Where the steps are taken.
 
     Attributes:
-        progress: called before the first endpoint and after each one with how many
-            are done, and of how many.
+        progress: called before the first endpoint and after each one that is done with
+            how many are, and of how many.
     """
 
     instance: Instance
@@ -34,14 +38,30 @@ class Steps:
     progress: Callable[[int, int], None]
 
     def take(self, found: Difference) -> None:
-        """Do all that a difference asks for, in the order of `execution.py`."""
+        """Do all that a difference asks for, in the order of `execution.py`.
+
+        Raises:
+            EndpointsError: some endpoints failed; all the rest is done.
+            IlaxError: of another step, which ended it.
+        """
         if found.prune and self._is_tight(found):
             self._delete_mappings(found)
         self._put_mappings(found)
         doomed = found.limits.surplus_rules if found.prune else {}
         if found.limits.changes or doomed:
             limits_bulk.put_all(self.instance, found.limits.wanted, doomed)
-        self._take_endpoints(found)
+        failed = self._take_endpoints(found)
+        try:
+            self._clear(found)
+        except IlaxError as error:
+            if failed:
+                error.add_note(str(EndpointsError(failed)))
+            raise
+        if failed:
+            raise EndpointsError(failed)
+
+    def _clear(self, found: Difference) -> None:
+        """What nobody declared, but for endpoints, and what killed commands have left."""
         if found.prune:
             self._delete_mappings(found)
             self._remove_devices(found)
@@ -73,23 +93,43 @@ class Steps:
 
     # --- endpoints -------------------------------------------------------------
 
-    def _take_endpoints(self, found: Difference) -> None:
+    def _take_endpoints(self, found: Difference) -> list[tuple[object, IlaxError]]:
+        """Each endpoint by itself: what is wrong in one container is no other's fault.
+
+        Returns:
+            Those that failed, and why.
+        """
         surplus = found.surplus_endpoints if found.prune else []
-        steps = len(surplus) + len(found.endpoints)
-        self.progress(0, steps)
-        for done, endpoint in enumerate(surplus, 1):
-            gone = containers.delete_known(self.instance, endpoint)
-            wire = found.mappings.wanted_wire(endpoint.sir)
-            if gone and wire is not None:
-                # Its own row has gone with it, and may be declared all the same.
-                mappings.add(self.instance, endpoint.sir, wire=wire)
-            self.progress(done, steps)
+        steps: list[tuple[Address, Callable[[], None]]] = [
+            *((one.sir, partial(self._remove_endpoint, found, one)) for one in surplus),
+            *((one.wish.sir, partial(self._put_endpoint, one)) for one in found.endpoints),
+        ]
         made = [one for one in found.endpoints if one.wish.netns and (one.anew or not one.row)]
+        failed: list[tuple[object, IlaxError]] = []
+        done = 0
+        self.progress(done, len(steps))
         if made:
             containers.sweep(self.instance, [one.wish.sir for one in made])
-        for done, change in enumerate(found.endpoints, len(surplus) + 1):
-            self._put_endpoint(change)
-            self.progress(done, steps)
+        for sir, step in steps:
+            try:
+                step()
+            except PrivilegeError:
+                raise
+            except IlaxError as error:
+                # If it is the instance, the others would say the same.
+                self.instance.require_whole()
+                failed.append((sir, error))
+            else:
+                done += 1
+                self.progress(done, len(steps))
+        return failed
+
+    def _remove_endpoint(self, found: Difference, endpoint: Endpoint) -> None:
+        gone = containers.delete_known(self.instance, endpoint)
+        wire = found.mappings.wanted_wire(endpoint.sir)
+        if gone and wire is not None:
+            # Its own row has gone with it, and may be declared all the same.
+            mappings.add(self.instance, endpoint.sir, wire=wire)
 
     def _put_endpoint(self, change: EndpointChange) -> None:
         wish = change.wish
