@@ -16,7 +16,7 @@ from lab.line import line
 from .conftest import OTHER_LOCATOR, TAG, Lab, ip, sir
 from .declared_host import Host, row, task
 
-NOT_FOUND = 3
+NOT_FOUND, CONFLICT = 3, 4
 
 
 @pytest.fixture
@@ -100,3 +100,15 @@ def test_no_mapping_leads_to_a_container_that_has_left(host: Host) -> None:
     found = host.wire(1)
     assert found is not None
     assert found.action == "forward"
+
+
+def test_without_an_instance_it_ends_at_once(host: Host) -> None:
+    host.write()
+    host.apply()
+    host.write(*(f'[[endpoint]]\nsir = "{sir(number)}"\nhost = true' for number in (1, 2, 3)))
+    with line(host.lab.instance) as waiting:
+        waiting.join("down")
+        waiting.join("apply", str(host.file))
+    assert waiting.codes() == [0, CONFLICT], waiting.ended
+    assert waiting.ended[1].stderr.count("taken down meanwhile; nothing was changed") == 1
+    assert "not as declared" not in waiting.ended[1].stderr
