@@ -145,6 +145,30 @@ class SelfTestError(IlaxError):
     exit_code = 11
 
 
+class EndpointsError(IlaxError):
+    """Some endpoints could not be made as declared; the others were.
+
+    Args:
+        failed: address and error of each; the first one gives the exit code.
+    """
+
+    def __init__(self, failed: list[tuple[object, IlaxError]]) -> None:
+        number = len(failed)
+        super().__init__(f"{number} endpoint{' is' if number == 1 else 's are'} not as declared")
+        self.exit_code = failed[0][1].exit_code
+        self.failed = failed
+
+    def __str__(self) -> str:
+        lines = [super().__str__()]
+        for sir, error in self.failed:
+            # Of this endpoint nothing was; of others much may have been.
+            lines.append(f"endpoint {sir}: {str(error).partition('; nothing was changed')[0]}")
+            lines += [
+                f"  {more}" for more in (*getattr(error, "__notes__", ()), error.hint) if more
+            ]
+        return "\n        ".join(lines)
+
+
 class TracingError(IlaxError):
     """What `ilax trace` takes from the host is missing, or unfit; nothing was attached."""
 

@@ -251,8 +251,11 @@ def other_prefixes(world: World) -> list[object]:
     ]
 
 
-def _files(world: World) -> tuple[Path, Path]:
-    """As `tests/e2e/test_apply.py` has them: all kinds of differences."""
+def _files(world: World) -> tuple[Path, Path, Path]:
+    """Two as `tests/e2e/test_apply.py` has them: all kinds of differences.
+
+    The third one has another locator, which leaves no place for the endpoints of the first.
+    """
     lab, host, other = world.lab, world.host, world.lab.hosts[1]
     task, second = world.tasks
     one, two = (f"{world.cgroups.name}/{name}" for name in ("one", "two"))
@@ -281,7 +284,9 @@ def _files(world: World) -> tuple[Path, Path]:
         f'[[mapping]]\nsir = "{lab.plan.sir(79)}"\nlocator = "{other.locator}"',
         f'[[limit]]\ncgroup = "{one}"\nrate = "2gbit"\naction = "count"',
     ))  # fmt: skip
-    return before, after
+    moved = world.folder / "moved.toml"
+    moved.write_text(text("", "").replace(str(host.locator), SECOND_LOCATOR))
+    return before, after, moved
 
 
 @dataclass(frozen=True)
@@ -358,6 +363,10 @@ CASES = {
     "upgrade-guard": Case(newer, bad_upgrade, code=GUARD, around=traffic),
     "rollback": Case(newer, lambda _: ["rollback"]),
     "apply": Case(declared, lambda w: ["apply", "--prune", _files(w)[1]]),
+    # Endpoints outside of the prefixes had two findings, of which one was mended by the other.
+    "apply-other-locator": Case(
+        declared, lambda w: ["apply", "--prune", _files(w)[2]], (r"ilax_endpoints",)
+    ),
     "endpoint-add": Case(without_one, add_one),
     "endpoint-del": Case(with_one, lambda w: ["endpoint", "del", w.tasks[0].address]),
     "host-add": Case(without_own, lambda w: ["endpoint", "add", w.own, "--host"]),

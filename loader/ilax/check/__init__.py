@@ -95,7 +95,7 @@ def _look(name: str, *, alone: bool = False) -> Report:
         alone: keep other commands away meanwhile.
     """
     with ExitStack() as stack:
-        with _locked(name, to_read=True) if alone else contextlib.nullcontext():
+        with _locked(name) if alone else contextlib.nullcontext():
             view = stack.enter_context(View.open(name))
             useful = [one for one in CHECKS if one.needs <= view.level]
             findings = [f for one in useful if not one.unlocked for f in _run(one, view)]
@@ -107,10 +107,10 @@ def _look(name: str, *, alone: bool = False) -> Report:
 
 
 @contextlib.contextmanager
-def _locked(name: str, *, to_read: bool = False) -> Iterator[None]:
+def _locked(name: str) -> Iterator[None]:
     pins = PinFolder(name)
     # Taking the lock makes the folder that carries it, which reading must not.
-    with pins.lock(to_read=to_read) if pins.base.is_dir() else contextlib.nullcontext():
+    with pins.lock(to_read=True) if pins.base.is_dir() else contextlib.nullcontext():
         yield
 
 
@@ -143,53 +143,62 @@ def _without_unsafe(view: View, findings: list[Finding]) -> list[Finding]:
 
 
 def mend(name: str) -> Report:
-    """Do what the findings say is safe, then look again."""
+    """Do what the findings say is safe, then look again.
+
+    It is looked and mended under one lock: whatever another command has made since
+    would be undone by what was decided before.
+    """
     done: list[Mended] = []
-    first = _look(name, alone=True)
-    done += _try(_of(first, Remedy.DOWN), name, restore.down)
-    # Before the others, since it brings the programs that they attach.
-    done += _try(_of(first, Remedy.UP), name, restore.up)
-    for _ in range(_ROUNDS):
-        steps = _take_steps(name)
-        done += steps
-        if all(step.problem for step in steps):
-            break
+    if PinFolder(name).base.is_dir():
+        done += _complete(name)
+        for _ in range(_ROUNDS):
+            steps = _take_steps(name)
+            done += steps
+            if all(step.problem for step in steps):
+                break
     report = _look(name, alone=True)
-    gc = _of(report, Remedy.LIMITS)
+    gc = _of(report.findings, Remedy.LIMITS)
     if gc:
-        done += _try(gc, name, limits.collect)
+        # It looks again by itself, under the lock.
+        done += _try(gc, lambda: limits.collect(name))
         report = _look(name, alone=True)
     return replace(report, mended=done)
 
 
-def _of(report: Report, remedy: Remedy) -> list[Finding]:
-    return [found for found in report.findings if found.remedy is remedy]
+def _of(findings: list[Finding], remedy: Remedy) -> list[Finding]:
+    return [found for found in findings if found.remedy is remedy]
 
 
-def _try(findings: list[Finding], name: str, action: Callable[[View], object]) -> list[Mended]:
+def _try(findings: list[Finding], action: Callable[[], object]) -> list[Mended]:
     """One action that is to mend several findings."""
     problem = ""
     if findings:
         try:
-            with View.open(name) as view:
-                action(view)
+            action()
         except (IlaxError, OSError) as error:
             problem = str(error)
     return [Mended(f.id, f.object, problem) for f in findings]
 
 
+def _complete(name: str) -> list[Mended]:
+    """End a `down` or an `up` that was interrupted."""
+    with PinFolder(name).lock(), View.open(name) as view:
+        found = _without_unsafe(view, [f for one in _under_lock(view) for f in _run(one, view)])
+        done = _try(_of(found, Remedy.DOWN), lambda: restore.down(view))
+        # Before single steps, since it brings the programs that they attach.
+        return done + _try(_of(found, Remedy.UP), lambda: restore.up(view))
+
+
 def _take_steps(name: str) -> list[Mended]:
-    """Look and mend under one lock: what is mended is what is there."""
+    """Single steps of findings."""
     done: list[Mended] = []
-    with _locked(name), View.open(name) as view:
-        useful = [one for one in CHECKS if one.needs <= view.level and not one.unlocked]
-        for found in [found for one in useful for found in _run(one, view)]:
-            if found.step is None:
-                continue
-            try:
-                found.step()
-                problem = ""
-            except (IlaxError, OSError) as error:
-                problem = str(error)
-            done.append(Mended(found.id, found.object, problem))
+    with PinFolder(name).lock(), View.open(name) as view:
+        for found in [found for one in _under_lock(view) for found in _run(one, view)]:
+            if found.step is not None:
+                done += _try([found], found.step)
     return done
+
+
+def _under_lock(view: View) -> list[Check]:
+    """Checks that make sense, and that whoever holds the lock can make."""
+    return [one for one in CHECKS if one.needs <= view.level and not one.unlocked]

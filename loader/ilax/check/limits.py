@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ilax.check.model import Finding, Kind, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
 from ilax.hooks import cgroup_attach
+from ilax.instances.instance import Instance
 from ilax.limiting import limit_rules, limits_gc
 from ilax.limiting.limit_book import slots_by_cgroup
 
@@ -98,6 +99,11 @@ def rules(view: View) -> Iterator[Finding]:
         )
 
 
-def collect(view: View) -> None:
-    """Mend all of it."""
-    limits_gc.collect(view.instance)
+def collect(name: str) -> None:
+    """Mend all of it, as it is by now.
+
+    Raises:
+        IlaxError: the instance was taken down meanwhile, or as `limits_gc.collect`.
+    """
+    with Instance.open(name) as instance:
+        limits_gc.collect(instance)

@@ -20,9 +20,9 @@ DIFFERS = kind(
 )  # fmt: skip
 
 
-@check(Needs.HOME, unlocked=True)
+@check(Needs.HOME)
 def pinned(view: View) -> Iterator[Finding]:
-    """Each program is pinned, and is the one that this ilax would load."""
+    """Each program is pinned."""
     for name in OBJECTS.values():
         if name not in view.programs:
             yield NOT_PINNED.found(
@@ -31,6 +31,11 @@ def pinned(view: View) -> Iterator[Finding]:
                 expected=str(view.pins.programs / name),
                 command=restore.command(view),
             )
+
+
+@check(Needs.HOME, unlocked=True)
+def installed_ones(view: View) -> Iterator[Finding]:
+    """Each pinned program is the one that this ilax would load."""
     for name, tag in installed.tags(view.instance.maps).items():
         loaded = view.programs.get(name)
         if loaded is not None and loaded[1] != tag:

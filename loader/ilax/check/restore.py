@@ -14,6 +14,7 @@ from ilax.hooks.attach import XDP_LINK, TcMode, XdpMode
 from ilax.instances import lifecycle
 from ilax.instances.lifecycle import UpOptions
 from ilax.instances.transaction import Transaction
+from ilax.system.privileges import require_capabilities
 
 if TYPE_CHECKING:
     from ilax.check.view import View
@@ -88,23 +89,25 @@ def is_safe(view: View) -> bool:
 
 
 def up(view: View) -> None:
-    """Bring the instance up as it was.
+    """Bring the instance up as it was. The caller holds the lock since it looked.
 
     Raises:
         IlaxError: as `lifecycle.up`.
     """
     wanted = options(view)
     assert wanted is not None, "only findings with a known `up` are mended by it"
-    lifecycle.up(view.name, wanted)
+    lifecycle.prepare(wanted)
+    lifecycle.up_held(view.name, wanted)
 
 
 def down(view: View) -> None:
-    """Take away what is left of the instance.
+    """Take away what is left of the instance. The caller holds the lock since it looked.
 
     Raises:
         IlaxError: as `lifecycle.down`.
     """
-    lifecycle.down(view.name)
+    require_capabilities("take an instance down")
+    lifecycle.down_held(view.name)
 
 
 def pinned_fit(view: View) -> bool:

@@ -41,11 +41,13 @@ class LimitsDifference:
     Attributes:
         wanted: all that are declared, by the number of the cgroup.
         surplus: names of cgroups whose limit nobody declared, by their number.
+        surplus_rules: what those limits say.
     """
 
     wanted: dict[int, Wanted] = field(default_factory=dict)
     changes: list[LimitChange] = field(default_factory=list)
     surplus: dict[int, str] = field(default_factory=dict)
+    surplus_rules: dict[int, Rules] = field(default_factory=dict)
 
 
 def compare(
@@ -81,6 +83,7 @@ def compare(
             for number in sorted(book.tree.limited)
             if number not in paths
         }
+        found.surplus_rules = {number: book.rules(book.slots[number]) for number in found.surplus}
     before = _tree_before(book, names.tree)
     cgroups = book.cgroups if book is not None else names.tree
     if cgroups is None or len(found.wanted) < len(paths):

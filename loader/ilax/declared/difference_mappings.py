@@ -27,7 +27,7 @@ class MappingsDifference:
     Attributes:
         added, added_wire: rows that are not there.
         changed, old_wire, new_wire: rows that say something else.
-        surplus: rows that nobody declared, but those of endpoints.
+        surplus, surplus_rows: rows that nobody declared, but those of endpoints.
         wanted: all that are declared.
     """
 
@@ -37,6 +37,7 @@ class MappingsDifference:
     old_wire: NDArray[np.uint64]
     new_wire: NDArray[np.uint64]
     surplus: NDArray[np.uint64]
+    surplus_rows: NDArray[np.void]
     wanted: Placement
 
     def wanted_wire(self, sir: Address) -> Address | None:
@@ -83,6 +84,7 @@ def compare(
         old_wire=old_wire[differs],
         new_wire=wanted.wire[known][differs],
         surplus=sir[surplus],
+        surplus_rows=live.mappings[surplus] if live is not None else np.zeros(0, np.void),
         wanted=wanted,
     )
 

@@ -5,7 +5,7 @@ Every step is one of those that single commands take, each whole by itself, and 
 decided by comparing. So whatever was reached when a run was killed, the next one
 goes on from there. The order:
 
-1. `up`, where settings differ (before it: endpoints that its prefixes would orphan);
+1. `up`, where settings differ (at its end: endpoints that its prefixes have orphaned);
 2. mappings: what moves away is reached elsewhere before it goes here;
 3. limits, so that new endpoints are limited from their first packet;
 4. endpoints that nobody declared go, since new ones may need their namespace;
@@ -25,16 +25,12 @@ from ilax.declared.document import Document
 from ilax.declared.host import Names
 from ilax.declared.problems import Problems
 from ilax.declared.steps import Steps
-from ilax.endpoint import containers
 from ilax.endpoint.endpoints import Endpoint
-from ilax.errors import ConflictError, IlaxError, NotFoundError, OlderMinorError
+from ilax.errors import IlaxError, NotFoundError, OlderMinorError
 from ilax.instances import lifecycle
 from ilax.instances.instance import Instance
 from ilax.instances.pins import PinFolder
 from ilax.system.netlink import Network
-
-# Settings that `up` refuses to change while there are rows.
-_FINAL = {"cbit", "typed", "max-endpoints", "max-mappings", "max-limits"}
 
 
 @dataclass
@@ -80,9 +76,10 @@ def plan(instance: str, file: str, *, prune: bool, skip_missing: bool = False) -
         with _opened(instance) as opened:
             found = _compare(document, opened, network, names, problems, prune=prune)
             blocked = None
-            if opened is not None and found.up and not _orphans(document, found):
+            if found.up:
+                orphans = _orphans(document, found)
                 try:
-                    lifecycle.check_upgrade(opened, difference.options_of(document))
+                    lifecycle.check(instance, opened, difference.options_of(document), orphans)
                 except IlaxError as error:
                     blocked = error
     return Planned(found, blocked, list(document.notes))
@@ -106,7 +103,8 @@ def apply(
     Raises:
         DeclarationError: the file is wrong, or names what this host has not;
             nothing was changed.
-        IlaxError: of the step that failed. What was done before it holds, and the
+        EndpointsError: of some endpoints; all the rest is done.
+        IlaxError: of another step that failed. What was done before it holds, and the
             next `apply` goes on from there.
     """
     document, problems = reader.read(file)
@@ -116,30 +114,30 @@ def apply(
         first = None
         with suppress(OlderMinorError), _opened(instance) as opened:
             first = _compare(document, opened, network, names, problems, prune=prune)
-            if opened is not None and first.up:
-                _remove_orphans(document, first, opened)
+        done_before = ""
         if first is None or first.up:
-            notes += lifecycle.up(instance, difference.options_of(document)).notes
-        with Instance.open(instance) as opened:
-            found = first
-            if found is None or found.up:
-                found = _compare(document, opened, network, names, problems, prune=prune)
-            Steps(opened, network, names, progress).take(found)
+            orphans = _orphans(document, first) if first is not None else []
+            notes += lifecycle.up(instance, difference.options_of(document), orphans).notes
+            done_before = _told(orphans)
+        try:
+            with Instance.open(instance) as opened:
+                found = first
+                if found is None or found.up:
+                    found = _compare(document, opened, network, names, problems, prune=prune)
+                Steps(opened, network, names, progress).take(found)
+        except IlaxError as error:
+            if done_before:
+                error.add_note(done_before)
+            raise
         if first is None:
             first = replace(found, up={"contract": ("of an older minor", "current")})
     return Applied(first, notes)
 
 
-def _remove_orphans(document: Document, found: Difference, opened: Instance) -> None:
-    orphans = _orphans(document, found)
-    final = [key for key in found.up if key in _FINAL]
-    if orphans and final:
-        raise ConflictError(
-            f"{', '.join(final)} cannot change while the instance is up; nothing was changed",
-            hint="`ilax down` first, or leave it as it is",
-        )
-    for endpoint in orphans:
-        containers.delete(opened, endpoint.sir)
+def _told(orphans: list[Endpoint]) -> str:
+    """What an error after `up` has to say of it: its own words are of one step only."""
+    gone = ", and the endpoints of its old prefixes are gone" if orphans else ""
+    return f"`up` was done before that{gone}"
 
 
 def _resolve(
@@ -186,7 +184,7 @@ def _compare(
 
 
 def _orphans(document: Document, found: Difference) -> list[Endpoint]:
-    """Endpoints that have to go before prefixes change, or `up` refuses to."""
+    """Endpoints that have to go with a change of prefixes, or `up` refuses it."""
     if not found.prune:
         return []
     fabric = document.fabric

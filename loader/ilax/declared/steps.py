@@ -5,20 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ilax.declared.difference import Difference, EndpointChange
 from ilax.declared.host import Names
 from ilax.endpoint import containers, endpoints
+from ilax.errors import EndpointsError, IlaxError, PrivilegeError
 from ilax.hooks.attach import detach_tc
 from ilax.limiting import limits, limits_bulk, limits_gc
 from ilax.system.netlink import Network
 from ilax.translation import mappings
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from ilax.address import Address
+    from ilax.endpoint.endpoints import Endpoint
     from ilax.instances.instance import Instance
 
 
@@ -27,8 +28,8 @@ class Steps:
     """Where the steps are taken.
 
     Attributes:
-        progress: called before the first endpoint and after each one with how many
-            are done, and of how many.
+        progress: called before the first endpoint and after each one that is done with
+            how many are, and of how many.
     """
 
     instance: Instance
@@ -37,17 +38,32 @@ class Steps:
     progress: Callable[[int, int], None]
 
     def take(self, found: Difference) -> None:
-        """Do all that a difference asks for, in the order of `execution.py`."""
-        surplus = found.mappings.surplus
+        """Do all that a difference asks for, in the order of `execution.py`.
+
+        Raises:
+            EndpointsError: some endpoints failed; all the rest is done.
+            IlaxError: of another step, which ended it.
+        """
         if found.prune and self._is_tight(found):
-            self._delete_mappings(surplus)
+            self._delete_mappings(found)
         self._put_mappings(found)
-        doomed = set(found.limits.surplus) if found.prune else set()
+        doomed = found.limits.surplus_rules if found.prune else {}
         if found.limits.changes or doomed:
             limits_bulk.put_all(self.instance, found.limits.wanted, doomed)
-        self._take_endpoints(found)
+        failed = self._take_endpoints(found)
+        try:
+            self._clear(found)
+        except IlaxError as error:
+            if failed:
+                error.add_note(str(EndpointsError(failed)))
+            raise
+        if failed:
+            raise EndpointsError(failed)
+
+    def _clear(self, found: Difference) -> None:
+        """What nobody declared, but for endpoints, and what killed commands have left."""
         if found.prune:
-            self._delete_mappings(surplus)
+            self._delete_mappings(found)
             self._remove_devices(found)
         if found.repairs:
             limits_gc.collect(self.instance)
@@ -70,34 +86,55 @@ class Steps:
                 wire=np.concatenate([rows.new_wire, rows.added_wire]),
             )
 
-    def _delete_mappings(self, sir: NDArray[np.uint64]) -> None:
-        if len(sir):
-            mappings.delete_bulk(self.instance, sir)
+    def _delete_mappings(self, found: Difference) -> None:
+        rows = found.mappings
+        if len(rows.surplus):
+            mappings.delete_bulk(self.instance, rows.surplus, known=rows.surplus_rows)
 
     # --- endpoints -------------------------------------------------------------
 
-    def _take_endpoints(self, found: Difference) -> None:
+    def _take_endpoints(self, found: Difference) -> list[tuple[object, IlaxError]]:
+        """Each endpoint by itself: what is wrong in one container is no other's fault.
+
+        Returns:
+            Those that failed, and why.
+        """
         surplus = found.surplus_endpoints if found.prune else []
-        steps = len(surplus) + len(found.endpoints)
-        self.progress(0, steps)
-        for done, endpoint in enumerate(surplus, 1):
-            containers.delete(self.instance, endpoint.sir)
-            wire = found.mappings.wanted_wire(endpoint.sir)
-            if wire is not None:
-                # Its own row has gone with it, and may be declared all the same.
-                mappings.add(self.instance, endpoint.sir, wire=wire)
-            self.progress(done, steps)
+        steps: list[tuple[Address, Callable[[], None]]] = [
+            *((one.sir, partial(self._remove_endpoint, found, one)) for one in surplus),
+            *((one.wish.sir, partial(self._put_endpoint, one)) for one in found.endpoints),
+        ]
         made = [one for one in found.endpoints if one.wish.netns and (one.anew or not one.row)]
+        failed: list[tuple[object, IlaxError]] = []
+        done = 0
+        self.progress(done, len(steps))
         if made:
             containers.sweep(self.instance, [one.wish.sir for one in made])
-        for done, change in enumerate(found.endpoints, len(surplus) + 1):
-            self._put_endpoint(change)
-            self.progress(done, steps)
+        for sir, step in steps:
+            try:
+                step()
+            except PrivilegeError:
+                raise
+            except IlaxError as error:
+                # If it is the instance, the others would say the same.
+                self.instance.require_whole()
+                failed.append((sir, error))
+            else:
+                done += 1
+                self.progress(done, len(steps))
+        return failed
+
+    def _remove_endpoint(self, found: Difference, endpoint: Endpoint) -> None:
+        gone = containers.delete_known(self.instance, endpoint)
+        wire = found.mappings.wanted_wire(endpoint.sir)
+        if gone and wire is not None:
+            # Its own row has gone with it, and may be declared all the same.
+            mappings.add(self.instance, endpoint.sir, wire=wire)
 
     def _put_endpoint(self, change: EndpointChange) -> None:
         wish = change.wish
         if change.anew and change.row is not None:
-            containers.delete(self.instance, change.row.sir)
+            containers.delete_known(self.instance, change.row)
         cgroup = self.names.cgroups[wish.cgroup] if wish.cgroup is not None else None
         if change.row is not None and not change.anew:
             self._change_endpoint(change)
@@ -121,8 +158,7 @@ class Steps:
 
     def _change_endpoint(self, change: EndpointChange) -> None:
         """What can be changed while packets pass."""
-        wish, row, fields = change.wish, change.row, change.fields
-        assert row is not None
+        wish, fields = change.wish, change.fields
         if not {"delivery", "any-source"}.isdisjoint(fields):
             containers.change(
                 self.instance, wish.sir, delivery=wish.delivery, any_source=wish.any_source
@@ -132,7 +168,8 @@ class Steps:
             limits.assign(self.instance, wish.sir, cgroup)
         if "mapping" in fields:
             with self.instance.locked():
-                mappings.put_local(self.instance, wish.sir, row.wire)
+                now = endpoints.find(self.instance, wish.sir)
+                mappings.put_local(self.instance, wish.sir, now.wire)
 
     def _remove_devices(self, found: Difference) -> None:
         with self.instance.locked():

@@ -84,9 +84,6 @@ def add(instance: Instance, options: AddOptions, *, swept: bool = False) -> Endp
     instance.require_own_netns("connect a container")
     check_device_name(options.device)
     check_delivery(options.delivery, options.link)
-    known = fabric.read(instance)
-    known.check_sir(options.sir)
-    wire = known.to_wire(options.sir)
     path = namespace_path(options.netns)
     if path.stat().st_ino == own_netns():
         raise UsageError(
@@ -94,6 +91,10 @@ def add(instance: Instance, options: AddOptions, *, swept: bool = False) -> Endp
             hint="use --host for an address of the host's own processes",
         )
     with instance.locked(), Network() as network, Transaction() as change:
+        # Under the lock: an `up` that was waited for may have changed the prefixes.
+        known = fabric.read(instance)
+        known.check_sir(options.sir)
+        wire = known.to_wire(options.sir)
         _refuse_taken(instance, wire, options.sir)
         limit = limits.claim(instance, options.cgroup, change)
         if not swept:
@@ -255,9 +256,33 @@ def delete(instance: Instance, sir: Address) -> Endpoint:
     instance.require_own_netns("disconnect a container")
     with instance.locked(), Network() as network:
         endpoint = endpoints.find(instance, sir)
-        endpoints.remove(network, instance, endpoint)
-        limits.endpoint_gone(instance, endpoint.limit)
+        take_away(network, instance, endpoint)
     return endpoint
+
+
+def delete_known(instance: Instance, known: Endpoint) -> bool:
+    """`delete` an endpoint that was read before; one made anew since stays.
+
+    Returns:
+        Whether there is none with its address now.
+    """
+    require_capabilities("disconnect a container")
+    instance.require_own_netns("disconnect a container")
+    with instance.locked(), Network() as network:
+        try:
+            now = endpoints.find(instance, known.sir)
+        except (NotFoundError, UsageError):
+            return True
+        if not known.is_still(now):
+            return False
+        take_away(network, instance, now)
+    return True
+
+
+def take_away(network: Network, instance: Instance, endpoint: Endpoint) -> None:
+    """`delete` by whoever holds the lock."""
+    endpoints.remove(network, instance, endpoint)
+    limits.endpoint_gone(instance, endpoint.limit)
 
 
 def _refuse_taken(instance: Instance, wire: Address, sir: Address) -> None:

@@ -65,6 +65,16 @@ class Endpoint:
     owns_link: bool
     limit: int = 0
 
+    def is_still(self, now: Endpoint) -> bool:
+        """Whether a row that was read later is this task's, and not of one made since.
+
+        Its limit and delivery may be others. A host's address has nothing but its
+        generation to be told by.
+        """
+        made = (self.sir, self.wire, self.ifindex, self.mac)
+        same = made == (now.sir, now.wire, now.ifindex, now.mac)
+        return same and (self.ifindex != 0 or self.generation == now.generation)
+
 
 def deliveries() -> dict[str, int]:
     """Ways of delivery by the name that the CLI uses."""

@@ -299,13 +299,8 @@ def _put_filter(
 
 
 def _replace_filter(network: Network, hook: Hook, program: Program) -> None:
+    require_preference(network, hook)
     action = f"attach program {program.name} to interface {hook.ifindex} by clsact"
-    for item in _filters(network, hook):
-        if int(item["info"]) >> 16 == _PREFERENCE and not _is_ours(item):
-            raise ConflictError(
-                f"cannot {action}: filter {_filter_name(item) or 'of another kind'} has "
-                f"preference {_PREFERENCE}; it was left alone"
-            )
     with errors(action, fine=(errno.EEXIST,)):
         network.ipr.tc("add", "clsact", hook.ifindex)
     with errors(action):
@@ -322,6 +317,21 @@ def _replace_filter(network: Network, hook: Hook, program: Program) -> None:
             direct_action=True,
             classid=1,
         )
+
+
+def require_preference(network: Network, hook: Hook) -> None:
+    """Raise unless our place among the filters of clsact is free, or ours.
+
+    Raises:
+        ConflictError: a foreign filter has it.
+    """
+    for item in _filters(network, hook):
+        if int(item["info"]) >> 16 == _PREFERENCE and not _is_ours(item):
+            raise ConflictError(
+                f"cannot attach to interface {hook.ifindex} by clsact: filter "
+                f"{_filter_name(item) or 'of another kind'} has preference {_PREFERENCE}; "
+                "it was left alone"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,7 +442,7 @@ def attach_xdp(
     if mode is XdpMode.OFF:
         change.on_success(_unpin, pin)
         return XdpMode.OFF, None
-    reason = None if _is_on(pin, ifindex) else _without_xdp(network, ifindex, mode)
+    reason = without_xdp(network, links, ifindex, mode)
     if reason is not None:
         change.on_success(_unpin, pin)
         return XdpMode.OFF, f"{reason}; tc does the whole job"
@@ -462,12 +472,14 @@ def _is_on(pin: Path, ifindex: int) -> bool:
     return False
 
 
-def _without_xdp(network: Network, ifindex: int, mode: XdpMode) -> str | None:
-    """Why AUTO does without XDP on a device; None if it should be tried.
+def without_xdp(network: Network, links: Path, ifindex: int, mode: XdpMode) -> str | None:
+    """Why AUTO does without XDP on a device; None if it should be tried, or ours is there.
 
     Raises:
         ConflictError: NATIVE, and another program holds the hook.
     """
+    if _is_on(links / XDP_LINK, ifindex):
+        return None
     foreign = _foreign_program(network, ifindex)
     if foreign is not None:
         note = f"XDP hook is held by foreign program {foreign}"

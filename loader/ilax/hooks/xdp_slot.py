@@ -256,12 +256,7 @@ def attach(pins: PinFolder, slot: Slot, program: Program, change: Transaction) -
         ConflictError: the slot is not empty, and what is in it is not ours; or the array
             does not take the program.
     """
-    now = slot.program()
-    if now and not holds_ours(pins, slot):
-        raise ConflictError(
-            f"{slot} holds program {in_words(now)}; it was left alone",
-            hint="name an empty slot (`bpftool map dump pinned PATH` shows them)",
-        )
+    require_free(pins, slot)
     if not pins.slots.is_dir():
         pins.slots.mkdir(mode=0o700)
         change.on_failure(pins.slots.rmdir)
@@ -272,6 +267,20 @@ def attach(pins: PinFolder, slot: Slot, program: Program, change: Transaction) -
         change.on_failure(pin.unlink)
     _replace(pins, slot, program, change)
     change.on_success(leave, pins, but=pin)
+
+
+def require_free(pins: PinFolder, slot: Slot) -> None:
+    """Raise unless a slot is empty, or what is in it is ours.
+
+    Raises:
+        ConflictError: it is not.
+    """
+    now = slot.program()
+    if now and not holds_ours(pins, slot):
+        raise ConflictError(
+            f"{slot} holds program {in_words(now)}; it was left alone",
+            hint="name an empty slot (`bpftool map dump pinned PATH` shows them)",
+        )
 
 
 def swap(pins: PinFolder, program: Program, change: Transaction) -> int:

@@ -167,17 +167,25 @@ class Instance(Closing):
             ConflictError: the instance was taken down since it was opened, or half of it.
         """
         with self.pins.lock(to_read=to_read):
-            if not self.is_pinned():
-                raise ConflictError(
-                    f"instance {self.name} was taken down meanwhile; nothing was changed",
-                    hint="try again",
-                )
-            if self.pins.doomed.is_dir():
-                raise ConflictError(
-                    f"a `down` of instance {self.name} was interrupted; nothing was changed",
-                    hint="`ilax down` ends it; `ilax up` keeps what is left",
-                )
+            self.require_whole()
             yield
+
+    def require_whole(self) -> None:
+        """Raise if nothing can be changed any more, whatever it is.
+
+        Raises:
+            ConflictError: the instance was taken down since it was opened, or half of it.
+        """
+        if not self.is_pinned():
+            raise ConflictError(
+                f"instance {self.name} was taken down meanwhile; nothing was changed",
+                hint="try again",
+            )
+        if self.pins.doomed.is_dir():
+            raise ConflictError(
+                f"a `down` of instance {self.name} was interrupted; nothing was changed",
+                hint="`ilax down` ends it; `ilax up` keeps what is left",
+            )
 
     def is_pinned(self) -> bool:
         """Whether these are still the maps that are pinned: not after `down`."""

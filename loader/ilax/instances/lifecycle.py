@@ -8,6 +8,7 @@ fails before the first swap leaves the old state; what fails after it goes back.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,7 +18,8 @@ from ilax.bpf import Map, Object, Program
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS
 from ilax.contract import layout_check, schema
 from ilax.contract.tables import Table, index_key
-from ilax.endpoint import endpoints
+from ilax.endpoint import containers, endpoints
+from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import ConflictError, NotFoundError, UsageError
 from ilax.hooks import attach, cgroup_attach, program_set, tc_order, xdp_slot
 from ilax.hooks.attach import Hook, TcMode, XdpMode
@@ -89,8 +91,12 @@ class UpResult:
     notes: list[str] = field(default_factory=list)
 
 
-def up(instance: str, options: UpOptions) -> UpResult:
+def up(instance: str, options: UpOptions, orphans: Sequence[Endpoint] = ()) -> UpResult:
     """Bring an instance up, or upgrade its programs in place.
+
+    Args:
+        orphans: endpoints that the new prefixes have no place for; they go when all
+            else has succeeded. Others like them are a reason to refuse.
 
     Raises:
         PrivilegeError: a capability is missing; nothing was touched.
@@ -103,16 +109,30 @@ def up(instance: str, options: UpOptions) -> UpResult:
             slot, another namespace's instance, or a mount namespace that would take all of
             it away with the command.
     """
+    prepare(options)
+    with PinFolder(instance).lock():
+        return up_held(instance, options, orphans)
+
+
+def prepare(options: UpOptions) -> None:
+    """What `up` asks for before it takes the lock, and a place for it.
+
+    Raises:
+        PrivilegeError: a capability is missing; nothing was touched.
+        UsageError, AddressError: the request contradicts itself; nothing was touched.
+        ConflictError: nobody else would see what is pinned here.
+    """
     require_kernel()
     require_capabilities("bring an instance up")
     _check_addresses(options)
-    pins = PinFolder(instance)
     ensure_bpffs()
-    with Network() as network, pins.lock(), ExitStack() as held, Transaction() as change:
-        uplink = network.interface(options.uplink)
-        _check_uplink(uplink, options)
-        beside = others.survey(instance)
-        others.refuse_shared(beside.at_work, uplink.index, options.fabric, options.tc)
+
+
+def up_held(instance: str, options: UpOptions, orphans: Sequence[Endpoint] = ()) -> UpResult:
+    """`up` by whoever holds the lock and has called `prepare`; raises as `up` does."""
+    pins = PinFolder(instance)
+    with Network() as network, ExitStack() as held, Transaction() as change:
+        uplink, beside = _place(network, instance, options)
         fresh = not pins.maps.is_dir()
         if fresh:
             _make_instance(pins, options, change)
@@ -120,7 +140,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
         older = None if fresh else migration.open_older(pins, size, change)
         opened = held.enter_context(older or Instance.open(instance))
         if not fresh:
-            check_upgrade(opened, options)
+            _check_upgrade(opened, options, orphans)
             # A killed `down` may have taken folders away.
             pins.create()
         slot = _slot(pins, options, uplink, held)
@@ -135,7 +155,7 @@ def up(instance: str, options: UpOptions) -> UpResult:
         before = None if fresh else _ways_of(opened)
         forgotten = [] if fresh else _forgotten(opened, options)
         if before is not None and ways.source is None:
-            ways = replace(ways, source=before.source)
+            ways = replace(ways, source=_source(opened, but=orphans))
         result = _attach_all(network, pins, uplink.index, programs, previous, options, slot, change)
         result.fresh = fresh
         if fresh:
@@ -158,6 +178,9 @@ def up(instance: str, options: UpOptions) -> UpResult:
             change.on_success(_leave, network, before, ways, beside)
         if older is not None:
             change.on_success(migration.move_in, pins)
+        for endpoint in _still_there(opened, orphans):
+            # Last: until then a failure keeps what it is about to disconnect.
+            change.on_success(containers.take_away, network, opened, endpoint)
     result.notes += forgotten + _advice(options)
     return result
 
@@ -182,30 +205,36 @@ def down(instance: str, *, force: bool = False) -> list[str]:
         raise NotFoundError(
             f"instance {instance} is not up; nothing was changed", hint=hidden_hint()
         )
-    left: list[str] = []
     with pins.lock():
-        if not pins.maps.is_dir() and pins.other_versions():
-            # Instance.open() says which contract that is. A killed migration may have
-            # moved some of it to our folder already.
-            Instance.open(instance).close()
-        major_migration.sweep_leftovers(pins)
-        if pins.maps.is_dir():
-            incomplete = False
-            try:
-                with Transaction() as change, ExitStack() as held:
-                    try:
-                        older = migration.open_older(pins, lambda _: None, change)
-                        opened = held.enter_context(older or Instance.open(instance))
-                    except NotFoundError:
-                        incomplete = True
-                        raise
-                    _take_down(opened, force=force)
-            except NotFoundError:
-                if not incomplete:
+        return down_held(instance, force=force)
+
+
+def down_held(instance: str, *, force: bool = False) -> list[str]:
+    """`down` by whoever holds the lock; returns and raises as `down` does."""
+    pins = PinFolder(instance)
+    left: list[str] = []
+    if not pins.maps.is_dir() and pins.other_versions():
+        # Instance.open() says which contract that is. A killed migration may have
+        # moved some of it to our folder already.
+        Instance.open(instance).close()
+    major_migration.sweep_leftovers(pins)
+    if pins.maps.is_dir():
+        incomplete = False
+        try:
+            with Transaction() as change, ExitStack() as held:
+                try:
+                    older = migration.open_older(pins, lambda _: None, change)
+                    opened = held.enter_context(older or Instance.open(instance))
+                except NotFoundError:
+                    incomplete = True
                     raise
-                left = _take_down_rest(pins, force=force)
-        xdp_slot.leave(pins)
-        pins.remove()
+                _take_down(opened, force=force)
+        except NotFoundError:
+            if not incomplete:
+                raise
+            left = _take_down_rest(pins, force=force)
+    xdp_slot.leave(pins)
+    pins.remove()
     return left
 
 
@@ -363,7 +392,48 @@ def _check_uplink(uplink: Interface, options: UpOptions) -> None:
     tc_order.require(options.tc_order, uplink.index, (TCX_INGRESS, TCX_EGRESS))
 
 
-def check_upgrade(opened: Instance, options: UpOptions) -> None:
+def check(
+    instance: str, opened: Instance | None, options: UpOptions, orphans: Sequence[Endpoint] = ()
+) -> None:
+    """Raise if `up` would refuse, as far as that can be told without trying.
+
+    Args:
+        opened: the instance; None if it is not up.
+        orphans: as for `up`.
+
+    Raises:
+        IlaxError: as `up`; nothing was touched.
+    """
+    _check_addresses(options)
+    pins = PinFolder(instance)
+    with Network() as network, ExitStack() as held:
+        uplink, _ = _place(network, instance, options)
+        if opened is not None:
+            _check_upgrade(opened, options, orphans)
+        slot = _slot(pins, options, uplink, held)
+        if slot is not None:
+            xdp_slot.require_free(pins, slot)
+        elif options.xdp is not XdpMode.OFF:
+            attach.without_xdp(network, pins.links, uplink.index, options.xdp)
+        if options.tc is TcMode.CLSACT:
+            for hook in uplink_hooks(uplink.index):
+                attach.require_preference(network, hook)
+
+
+def _place(network: Network, instance: str, options: UpOptions) -> tuple[Interface, Survey]:
+    """The uplink and the instances beside this one, if both allow it.
+
+    Raises:
+        NotFoundError, UsageError, ConflictError: why they do not; nothing was touched.
+    """
+    uplink = network.interface(options.uplink)
+    _check_uplink(uplink, options)
+    beside = others.survey(instance)
+    others.refuse_shared(beside.at_work, uplink.index, options.fabric, options.tc)
+    return uplink, beside
+
+
+def _check_upgrade(opened: Instance, options: UpOptions, orphans: Sequence[Endpoint]) -> None:
     """Raise unless an instance that is up can be made to be as asked for.
 
     Raises:
@@ -371,7 +441,7 @@ def check_upgrade(opened: Instance, options: UpOptions) -> None:
     """
     opened.require_own_netns("bring it up again")
     _check_sizes(opened, options)
-    _check_endpoints_fit(opened, options.fabric)
+    _check_endpoints_fit(opened, options.fabric, orphans)
     fabric.check_fits(opened, options.fabric)
 
 
@@ -435,9 +505,12 @@ def _check_sizes(opened: Instance, options: UpOptions) -> None:
             )
 
 
-def _check_endpoints_fit(opened: Instance, wanted: Fabric) -> None:
-    """New prefixes must not orphan the endpoints that are there."""
+def _check_endpoints_fit(opened: Instance, wanted: Fabric, orphans: Sequence[Endpoint]) -> None:
+    """New prefixes must not orphan the endpoints that are there, but those that go."""
+    going = {endpoint.sir for endpoint in _still_there(opened, orphans)}
     for endpoint in endpoints.read_all(opened):
+        if endpoint.sir in going:
+            continue
         if not any(endpoint.sir in prefix for prefix in wanted.sir_prefixes) or not (
             wanted.is_local(endpoint.wire)
         ):
@@ -455,6 +528,15 @@ def _check_endpoints_fit(opened: Instance, wanted: Fabric) -> None:
             "the rows of this instance were made with other --cbit or --typed; nothing was changed",
             hint="`ilax down` first: every wire address would be another one",
         )
+
+
+def _still_there(opened: Instance, known: Sequence[Endpoint]) -> list[Endpoint]:
+    """The rows of endpoints that were read before, but of those made anew since."""
+    if not known:
+        return []
+    before = {endpoint.sir: endpoint for endpoint in known}
+    rows = endpoints.read_all(opened)
+    return [now for now in rows if now.sir in before and before[now.sir].is_still(now)]
 
 
 def _previous(pins: PinFolder, name: str, held: ExitStack) -> Program | None:
@@ -563,8 +645,20 @@ def _ways_of(opened: Instance) -> _Ways | None:
     uplink = int(row["uplink_ifindex"]) if row is not None else 0
     # Also of rows that make no sense together: what was made for them has to go.
     known = fabric.sir_prefixes(prefix_rows.meant(fabric.read_rows(opened)))
-    source = next((e.sir for e in endpoints.read_all(opened) if e.delivery == "host"), None)
-    return _Ways(uplink, tuple(known), source) if uplink else None
+    return _Ways(uplink, tuple(known), _source(opened)) if uplink else None
+
+
+def _source(opened: Instance, but: Sequence[Endpoint] = ()) -> Address | None:
+    """The host's own SIR address, the first of several."""
+    going = {endpoint.sir for endpoint in but}
+    return next(
+        (
+            endpoint.sir
+            for endpoint in endpoints.read_all(opened)
+            if endpoint.delivery == "host" and endpoint.sir not in going
+        ),
+        None,
+    )
 
 
 def _route(

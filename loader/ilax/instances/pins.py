@@ -23,7 +23,7 @@ from pathlib import Path
 
 from ilax.contract.schema import ABI_MAJOR
 from ilax.errors import ConflictError
-from ilax.instances import instance_name
+from ilax.instances import instance_name, lock_wait
 from ilax.system import _libc
 
 BPFFS = Path("/sys/fs/bpf")
@@ -95,7 +95,8 @@ class PinFolder:
 
         Reading needs no lock: each update of a map is atomic. The lock is on the
         folder of all instances and leaves nothing behind; the kernel drops it
-        with its owner. Who holds it and asks for it again waits for ever.
+        with its owner. Who holds it and asks for it again waits for ever. A wait that
+        takes long is told once, in the log.
 
         Args:
             to_read: nothing is going to be changed.
@@ -116,17 +117,22 @@ class PinFolder:
             os.close(fd)
 
     def _lock_root(self) -> int:
-        while True:
-            with contextlib.suppress(FileExistsError):
-                self.root.mkdir(mode=0o700)
-            # The folder may be removed between any two of these calls.
-            with contextlib.suppress(FileNotFoundError), ExitStack() as closing:
-                fd = self._open_root()
-                closing.callback(os.close, fd)
-                fcntl.flock(fd, fcntl.LOCK_EX)
-                if os.path.samestat(os.fstat(fd), self.root.stat()):
-                    closing.pop_all()
-                    return fd
+        with lock_wait.Notice(self.root) as notice:
+            while True:
+                with contextlib.suppress(FileExistsError):
+                    self.root.mkdir(mode=0o700)
+                # The folder may be removed between any two of these calls.
+                with contextlib.suppress(FileNotFoundError), ExitStack() as closing:
+                    fd = self._open_root()
+                    closing.callback(os.close, fd)
+                    try:
+                        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        notice.begin()
+                        fcntl.flock(fd, fcntl.LOCK_EX)
+                    if os.path.samestat(os.fstat(fd), self.root.stat()):
+                        closing.pop_all()
+                        return fd
 
     def _open_root(self) -> int:
         """Open the folder of all instances, if it is ours.

@@ -50,7 +50,7 @@ def tree_of(
     return before.remove(doomed, keep=used).add_all(wanted)
 
 
-def put_all(instance: Instance, wanted: Mapping[int, Wanted], doomed: Collection[int]) -> None:
+def put_all(instance: Instance, wanted: Mapping[int, Wanted], doomed: Mapping[int, Rules]) -> None:
     """Set, change and remove limits. Backlogs of those in force are kept.
 
     Each row is written once and holds by itself; what was written stays if a later
@@ -58,7 +58,8 @@ def put_all(instance: Instance, wanted: Mapping[int, Wanted], doomed: Collection
 
     Args:
         wanted: by the number of the cgroup, which exists.
-        doomed: numbers of cgroups with a limit that is to go, dead ones too.
+        doomed: numbers of cgroups with a limit that is to go, dead ones too, and what
+            it says. One that says something else by now stays: somebody wants it.
 
     Raises:
         UsageError: the tree cannot be; nothing was changed.
@@ -68,7 +69,11 @@ def put_all(instance: Instance, wanted: Mapping[int, Wanted], doomed: Collection
     with instance.locked():
         book = Book(instance)
         used = {cgroup for cgroup in book.slots if book.users_of(cgroup)}
-        gone = {cgroup for cgroup in doomed if cgroup in book.slots}
+        gone = {
+            cgroup
+            for cgroup, rules in doomed.items()
+            if cgroup in book.slots and book.rules(book.slots[cgroup]) == rules
+        }
         kept = gone & used
         parents = {cgroup: one.parent for cgroup, one in wanted.items()}
         try:

@@ -328,8 +328,30 @@ class Standing:
         import numpy as np
 
         found = np.ones(len(sir), np.uint64)
-        if not len(self._rows):
-            return found
+        place = self._places(sir)
+        asked = np.flatnonzero(place >= 0)
+        old, wire = self._rows[place[asked]], wire[asked]
+        changed = (
+            (old["wire"]["prefix"] != wire[:, 0])
+            | (old["wire"]["identifier"] != wire[:, 1])
+            | (old["action"] != actions_of(known, wire))
+        )
+        changed &= old["generation"] < _GENERATION_MAX
+        found[asked] = old["generation"] + changed.astype(np.uint64)
+        return found
+
+    def hold(self, sir: NDArray[np.uint64], rows: NDArray[np.void]) -> NDArray[np.bool_]:
+        """Which of some rows that were read before still are what they were."""
+        place = self._places(sir)
+        same = place >= 0
+        same[same] = (_bytes(self._rows[place[same]]) == _bytes(rows[same])).all(axis=1)
+        return same
+
+    def _places(self, sir: NDArray[np.uint64]) -> NDArray[np.intp]:
+        """Where each address stands among the rows, -1 for nowhere."""
+        import numpy as np
+
+        found = np.full(len(sir), -1, np.intp)
         for prefix in np.unique(sir[:, 0]):
             # Both halves are in order, so the rows of a prefix stand together.
             first, end = (
@@ -339,15 +361,15 @@ class Standing:
             places = first + np.searchsorted(self._sir[first:end, 1], sir[asked, 1])
             hit = places < end
             hit[hit] = self._sir[places[hit], 1] == sir[asked[hit], 1]
-            asked, old = asked[hit], self._rows[places[hit]]
-            changed = (
-                (old["wire"]["prefix"] != wire[asked, 0])
-                | (old["wire"]["identifier"] != wire[asked, 1])
-                | (old["action"] != actions_of(known, wire[asked]))
-            )
-            changed &= old["generation"] < _GENERATION_MAX
-            found[asked] = old["generation"] + changed.astype(np.uint64)
+            found[asked[hit]] = places[hit]
         return found
+
+
+def _bytes(rows: NDArray[np.void]) -> NDArray[np.uint8]:
+    """The bytes of rows, shape (n, bytes of a row)."""
+    import numpy as np
+
+    return np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), rows.dtype.itemsize)
 
 
 def _look_up(
@@ -381,16 +403,24 @@ def read_all(instance: Instance) -> tuple[NDArray[np.uint64], NDArray[np.void]]:
     return sir[order], rows[order]
 
 
-def delete_bulk(instance: Instance, sir: NDArray[np.uint64]) -> int:
+def delete_bulk(
+    instance: Instance, sir: NDArray[np.uint64], *, known: NDArray[np.void] | None = None
+) -> int:
     """Remove many mappings: uint64 (n, 2). Returns how many there were.
+
+    Args:
+        known: their rows as they were read before. What has been written anew since
+            stays: somebody wants it.
 
     Raises:
         ConflictError: the instance was taken down meanwhile; nothing was changed.
     """
     import numpy as np
 
-    keys = np.ascontiguousarray(sir.astype(">u8")).view(instance.mappings.key_dtype)[:, 0]
     with instance.locked():
+        if known is not None:
+            sir = sir[Standing(instance, sir).hold(sir, known)]
+        keys = np.ascontiguousarray(sir.astype(">u8")).view(instance.mappings.key_dtype)[:, 0]
         return instance.mappings.delete_rows(keys)
 
 
