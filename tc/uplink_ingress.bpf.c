@@ -10,7 +10,9 @@
 
 /*
  * Metadata can only be written by an XDP program or driver of this host, never
- * by the sender of a packet; the magic guards against another program's.
+ * by the sender of a packet; the magic guards against another program's. It says
+ * ilax, and not whose: the note of a host stays in front of what is delivered into
+ * a container, where a second ilax would take it for its own (README, limits).
  */
 static __always_inline int take_handover(hook_ctx *ctx, int *action)
 {
