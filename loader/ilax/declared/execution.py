@@ -26,7 +26,7 @@ from ilax.declared.host import Names
 from ilax.declared.problems import Problems
 from ilax.declared.steps import Steps
 from ilax.endpoint.endpoints import Endpoint
-from ilax.errors import IlaxError, NotFoundError, OlderMinorError
+from ilax.errors import EndpointsError, IlaxError, NotFoundError, OlderMinorError
 from ilax.instances import lifecycle
 from ilax.instances.instance import Instance
 from ilax.instances.pins import PinFolder
@@ -124,7 +124,11 @@ def apply(
                 found = first
                 if found is None or found.up:
                     found = _compare(document, opened, network, names, problems, prune=prune)
-                Steps(opened, network, names, progress).take(found)
+                try:
+                    Steps(opened, network, names, progress).take(found)
+                except EndpointsError as error:
+                    again = _compare(document, opened, network, names, problems, prune=prune)
+                    _raise_if_undone(error, again)
         except IlaxError as error:
             if done_before:
                 error.add_note(done_before)
@@ -132,6 +136,16 @@ def apply(
         if first is None:
             first = replace(found, up={"contract": ("of an older minor", "current")})
     return Applied(first, notes)
+
+
+def _raise_if_undone(error: EndpointsError, again: Difference) -> None:
+    """Where another `apply` was quicker, a step fails, and all is as declared."""
+    undone = {change.wish.sir for change in again.endpoints}
+    if again.prune:
+        undone |= {endpoint.sir for endpoint in again.surplus_endpoints}
+    failed = [one for one in error.failed if one[0] in undone]
+    if failed:
+        raise EndpointsError(failed) from error
 
 
 def _told(orphans: list[Endpoint]) -> str:
