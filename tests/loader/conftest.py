@@ -17,6 +17,7 @@ from ilax.contract.tables import index_key
 from ilax.errors import IlaxError
 from ilax.instances.instance import Instance
 from ilax.system import netlink
+from lab.cgroups import Cgroups, own_cgroups
 from lab.cleanup import PREFIX, owned, unwinding_signals
 
 SIR_PREFIX = "2001:db8:5a5a:1::/64"
@@ -119,6 +120,13 @@ def running(lab: Lab) -> Lab:
     result = lab.up()
     assert result.exit_code == 0, result.output
     return lab
+
+
+@pytest.fixture
+def folder() -> Iterator[Cgroups]:
+    """A cgroup of this run, for more of them inside."""
+    with own_cgroups(TAG) as made:
+        yield made
 
 
 Runner = Callable[..., Result]

@@ -12,7 +12,7 @@ from ilax.endpoint import endpoints
 from ilax.instances.instance import Instance
 from ilax.translation import mappings
 
-from .conftest import FILE_HEAD, OTHER_LOCATOR, TAG, Lab, sir
+from .conftest import FILE_HEAD, OTHER_LOCATOR, TAG, Lab, ip, sir
 
 CHANGES = 10
 
@@ -38,6 +38,13 @@ class Host:
     def __init__(self, lab: Lab, file: Path) -> None:
         self.lab = lab
         self.file = file
+
+    @classmethod
+    def with_tasks(cls, lab: Lab, folder: Path, *numbers: int) -> Host:
+        """Also make the namespaces of so many tasks; the lab removes them."""
+        for number in numbers:
+            ip("netns", "add", f"{TAG}-n{number}")
+        return cls(lab, folder / "host.toml")
 
     def write(self, *tables: str, up: str = UP) -> None:
         self.file.write_text("\n".join([up, *tables]))

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from ilax.endpoint import endpoints
 from ilax.instances.instance import Instance
 from ilax.instances.pins import PinFolder
 from ilax.system.netlink import interface_names
-from lab.cgroups import Cgroups, own_cgroups
+from lab.cgroups import Cgroups
 from lab.contract_1_0 import turn_back
 from lab.wait import until
 
@@ -30,16 +30,8 @@ USAGE, NOT_FOUND, CONFLICT, LAYOUT = 2, 3, 4, 6
 
 
 @pytest.fixture
-def folder() -> Iterator[Cgroups]:
-    with own_cgroups(TAG) as made:
-        yield made
-
-
-@pytest.fixture
 def host(lab: Lab, tmp_path: Path) -> Host:
-    for number in (1, 2, 3):
-        ip("netns", "add", f"{TAG}-n{number}")  # the lab removes them
-    return Host(lab, tmp_path / "host.toml")
+    return Host.with_tasks(lab, tmp_path, 1, 2, 3)
 
 
 def test_a_host_from_nothing_to_nothing(host: Host, folder: Cgroups) -> None:

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.cgroups import Cgroups, own_cgroups
+from lab.cgroups import Cgroups
 from lab.prometheus import PACKAGING
 
 from .conftest import TAG, UPLINK, Lab, ip, sir
@@ -20,12 +19,6 @@ from .limit_state import assert_tidy, read
 USAGE, NOT_FOUND = 2, 3
 
 SKIP = "--skip-missing"
-
-
-@pytest.fixture
-def folder() -> Iterator[Cgroups]:
-    with own_cgroups(TAG) as made:
-        yield made
 
 
 @pytest.fixture

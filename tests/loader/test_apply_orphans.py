@@ -32,8 +32,7 @@ MOVED = UP.replace(SIR_PREFIX, OTHER_SIR)
 
 @pytest.fixture
 def host(lab: Lab, tmp_path: Path) -> Host:
-    ip("netns", "add", f"{TAG}-n1")  # the lab removes it
-    return Host(lab, tmp_path / "host.toml")
+    return Host.with_tasks(lab, tmp_path, 1)
 
 
 class Hindrance(Protocol):

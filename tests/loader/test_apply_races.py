@@ -4,32 +4,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.cgroups import Cgroups, own_cgroups
+from lab.cgroups import Cgroups
 from lab.line import line
 
-from .conftest import OTHER_LOCATOR, TAG, Lab, ip, sir
+from .conftest import OTHER_LOCATOR, TAG, Lab, sir
 from .declared_host import Host, row, task
 
 NOT_FOUND, CONFLICT = 3, 4
 
 
 @pytest.fixture
-def folder() -> Iterator[Cgroups]:
-    with own_cgroups(TAG) as made:
-        yield made
-
-
-@pytest.fixture
 def host(lab: Lab, tmp_path: Path) -> Host:
-    for number in (1, 2, 3):
-        ip("netns", "add", f"{TAG}-n{number}")  # the lab removes them
-    return Host(lab, tmp_path / "host.toml")
+    return Host.with_tasks(lab, tmp_path, 1, 2, 3)
 
 
 def _told(host: Host, *command: str) -> Any:
