@@ -51,6 +51,10 @@ class Lingering:
         finally:
             thread.join()
 
+    def never_outlasts(self, action: Callable[[], object]) -> bool:
+        """Whether it is always over after an action; on a busy machine it may be by chance."""
+        return all(self.outlived_by(action) for _ in range(5))
+
 
 @pytest.fixture(scope="module")
 def lingering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lingering]:
@@ -68,7 +72,7 @@ def _opened(lab: Lab) -> Iterator[tuple[Network, Instance]]:
 
 
 def test_a_program_lingers_beyond_what_does_not_wait(lingering: Lingering) -> None:
-    assert not lingering.outlived_by(lambda: None)
+    assert not lingering.never_outlasts(lambda: None)
 
 
 def test_waiting_is_over_when_the_program_is(lingering: Lingering) -> None:
@@ -80,8 +84,11 @@ def test_a_new_endpoint_waits_for_nobody(lab: Lab, lingering: Lingering) -> None
     assert lab.ilax("endpoint", "add", "--host", sir(5)).exit_code == 0
     with _opened(lab) as (_, instance):
         known = endpoints.find(instance, parse(sir(5)))
-        other = replace(known, sir=parse(sir(6)), wire=parse("2001:db8:42:7:3000::77"))
-        assert not lingering.outlived_by(lambda: endpoints.put(instance, other))
+        others = (
+            replace(known, sir=parse(sir(number)), wire=parse(f"2001:db8:42:7:3000::{number:x}"))
+            for number in range(6, 60)
+        )
+        assert not lingering.never_outlasts(lambda: endpoints.put(instance, next(others)))
 
 
 def test_a_changed_or_removed_endpoint_is_held_by_no_program(

@@ -84,7 +84,7 @@ def test_it_is_installed_works_and_goes_without_a_trace(package: Path, tmp_path:
     assert "Example" in usage
     assert verified == ""
     assert all(text.read_text() in licences for text in LICENCES)
-    assert len(extras.splitlines()) == 4
+    assert len(extras.splitlines()) == 5
     assert extras.endswith("complete -o nosort -F _ilax_completion ilax\n")
     # What it brings along is its own: other programs do not see it.
     assert "ModuleNotFoundError" in alone

@@ -51,7 +51,11 @@ MEANINGS: dict[str, Meaning] = {
         "the driver has no room for metadata; tc does the job", "nothing, or `--xdp off`"
     ),
     "pass_malformed": Meaning("broken IPv6 header, left to the stack", "look for the sender"),
-    "pass_other_host": Meaning("frame for another station", "promiscuous mode?"),
+    "pass_other_host": Meaning(
+        "frame for another station",
+        "promiscuous mode? At a container: `ilax check` tells whether somebody has changed the "
+        "hardware address of the host's side (`endpoint.host-mac`)",
+    ),
     "pass_many_tags": Meaning(
         "more than two VLAN tags, or a cut one; behind XDP tc looks again",
         "nothing; at tc and from a container it is `drop_malformed`",
