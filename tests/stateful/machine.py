@@ -76,7 +76,8 @@ class Walk(Walker):
 
     def _add(self, task: Task, *, own_mtu: bool) -> None:
         self.do(lambda c: c.add(task.sir, task), *self._add_words(task, own_mtu))
-        self.tidy = True
+        # Who makes a device looks for traces of devices.
+        self.tidy = self.tidy or task.delivery is not Delivery.HOST
 
     @rule(number=tasks)
     def delete(self, number: int) -> None:
