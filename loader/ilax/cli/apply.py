@@ -65,12 +65,12 @@ def plan(
     planned = execution.plan(context.instance, file, prune=prune, skip_missing=skip_missing)
     lines = report.lines(planned.difference, show)
     blocked = [str(planned.blocked)] if planned.blocked else []
-    lines += [f"would be refused: {reason}" for reason in blocked]
     lines += [f"note: {note}" for note in planned.notes]
     told = report.as_json(planned.difference, show)
     told |= {"blocked": blocked, "notes": planned.notes}
     context.show(told, "\n".join(lines))
     if planned.blocked:
+        click.echo(f"ilax: would be refused: {planned.blocked}", err=True)
         sys.exit(planned.blocked.exit_code)
     if exit_code and not planned.difference.empty:
         sys.exit(CHANGES)
