@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ilax.address import Address
-from ilax.bpf import Program, wait_for_programs
+from ilax.bpf import Program
 from ilax.contract.tables import index_key
 from ilax.endpoint import endpoints
 from ilax.endpoint.endpoints import Endpoint
@@ -193,9 +193,7 @@ def change(
         )
         endpoints.rewrite(instance, changed)
         if changed.delivery != "xdp":
-            if endpoint.delivery == "xdp":
-                # Who has read the old row is about to look the device up.
-                wait_for_programs()
+            # Nobody holds the old row any more, by which the device is looked up.
             instance.devices.delete(key)
     return changed
 

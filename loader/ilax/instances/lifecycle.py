@@ -30,7 +30,7 @@ from ilax.instances.instance import MAP_NAMES, Instance, own_netns, refuse_other
 from ilax.instances.others import Survey
 from ilax.instances.pins import PinFolder, ensure_bpffs, hidden_hint, remove_folder
 from ilax.instances.transaction import Transaction
-from ilax.system import netlink, sysctls
+from ilax.system import sysctls
 from ilax.system.kernel import require_kernel
 from ilax.system.netlink import LOOPBACK, Interface, Network
 from ilax.system.privileges import require_capabilities
@@ -384,7 +384,7 @@ def _check_uplink(uplink: Interface, options: UpOptions) -> None:
             "has no IPv6 on it; nothing was changed",
             hint=f"`ip link set {name} mtu 1500`, then try again",
         )
-    if netlink.sysctl(name, "disable_ipv6"):
+    if sysctls.read(name, "disable_ipv6"):
         raise ConflictError(
             f"IPv6 is switched off on interface {name}; nothing was changed",
             hint=f"`sysctl -w {sysctls.name(name, 'disable_ipv6')}=0`, then try again",

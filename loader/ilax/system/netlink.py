@@ -365,13 +365,6 @@ def _interface(link: Any) -> Interface:
     )
 
 
-def sysctl(device: str, name: str) -> int | None:
-    """A setting of net.ipv6.conf in this thread's namespace; None if there is none."""
-    with contextlib.suppress(OSError, ValueError):
-        return int(Path("/proc/sys/net/ipv6/conf", device, name).read_text())
-    return None
-
-
 def random_mac() -> bytes:
     """A hardware address of nobody: unicast, locally administered (RFC 7042, 2.1)."""
     mac = bytearray(os.urandom(_MAC_BYTES))
