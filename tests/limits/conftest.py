@@ -5,17 +5,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from limits.timed import Timed, build
 
 
-@pytest.fixture(scope="session")
-def _timed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timed]:
+@contextmanager
+def _loaded(factory: pytest.TempPathFactory, name: str, *defined: str) -> Iterator[Timed]:
     if os.geteuid():
         pytest.skip("loading BPF programs needs root")
-    with Timed.loaded(build(tmp_path_factory.mktemp("timed"))) as timed:
+    with Timed.loaded(build(factory.mktemp(name), *defined)) as timed:
+        yield timed
+
+
+@pytest.fixture(scope="session")
+def _timed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timed]:
+    with _loaded(tmp_path_factory, "timed") as timed:
         yield timed
 
 
@@ -33,16 +40,12 @@ def timed(_timed: Timed) -> Iterator[Timed]:
 @pytest.fixture(scope="session")
 def too_late(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timed]:
     """Every charge but a backlog's first finds that another CPU was faster."""
-    if os.geteuid():
-        pytest.skip("loading BPF programs needs root")
-    with Timed.loaded(build(tmp_path_factory.mktemp("too_late"), "TIMED_TOO_LATE")) as timed:
+    with _loaded(tmp_path_factory, "too_late", "TIMED_TOO_LATE") as timed:
         yield timed
 
 
 @pytest.fixture(scope="session")
 def by_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timed]:
     """The same with the kernel's own clock."""
-    if os.geteuid():
-        pytest.skip("loading BPF programs needs root")
-    with Timed.loaded(build(tmp_path_factory.mktemp("by_kernel"), "TIMED_BY_KERNEL")) as timed:
+    with _loaded(tmp_path_factory, "by_kernel", "TIMED_BY_KERNEL") as timed:
         yield timed
