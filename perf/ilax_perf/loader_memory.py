@@ -30,26 +30,6 @@ _IMPORTS = ("1k", "64k", "1m")
 _PUT = ("1m", LONG)
 _STATUS = "memory.status_rss"
 
-# The kernel counts what a process had before it became another program, too: that is
-# the memory of the benchmark. So the program itself says what it had since.
-_SAY = """
-import atexit, sys
-def say():
-    with open("/proc/self/status") as lines:
-        print(*(line.split()[1] for line in lines if line.startswith("VmHWM:")))
-atexit.register(say)
-"""
-_COMMAND = f"{_SAY}\nfrom ilax.cli import main\nmain()\n"
-_ARRAYS = f"""{_SAY}
-from ilax import fabric, mappings
-from ilax.instance import Instance
-from ilax_perf.bulk import addresses
-name, count, locator = sys.argv[1:]
-with Instance.open(name) as instance:
-    prefix = fabric.read(instance).sir_prefixes[0].upper
-    mappings.put_bulk(instance, addresses(prefix, int(count)), locator=int(locator))
-"""
-
 
 def row_names(*, full: bool) -> list[str]:
     """All rows of this module."""
@@ -78,7 +58,7 @@ def measure(rows: Rows, wanted: set[str], settings: Settings) -> None:
                 samples = []
                 for _ in range(1 if LONG in name else min(settings.runs, 3)):
                     _check_empty(host.ilax.instance, name)
-                    samples.append(_peak(lines[name]))
+                    samples.append(peak(lines[name]))
                     _empty(host.ilax.instance)
                 rows.add(name, Median(samples), MEBIBYTES)
 
@@ -103,9 +83,9 @@ def _check_empty(name: str, row: str) -> None:
 
 
 def _lines(lab: Lab, folder: Path, names: list[str]) -> dict[str, list[str]]:
-    """The program of each row, and its arguments."""
+    """Arguments of `ilax_perf.peak` for each row."""
     instance, locator = lab.hosts[0].ilax.instance, lab.plan.locator(2)
-    command = [_COMMAND, "--instance", instance]
+    command = ["command", "--instance", instance]
     lines = {_STATUS: [*command, "status"]}
     for size in _IMPORTS:
         name, file = f"memory.import_{size}_rss", folder / f"{size}.csv"
@@ -115,19 +95,19 @@ def _lines(lab: Lab, folder: Path, names: list[str]) -> dict[str, list[str]]:
             lines[name] = [*command, "mapping", "import", str(file)]
     upper = int(locator.network_address) >> 64
     for size in _PUT:
-        lines[f"memory.put_{size}_rss"] = [_ARRAYS, instance, str(SIZES[size]), str(upper)]
+        lines[f"memory.put_{size}_rss"] = ["put", instance, str(SIZES[size]), str(upper)]
     return lines
 
 
-def _peak(program: list[str]) -> float:
-    """MiB that a Python program had at once.
+def peak(arguments: list[str]) -> float:
+    """MiB that a loader had at once.
 
     Raises:
         CommandError: it failed.
     """
     path = os.pathsep.join([str(Path(__file__).resolve().parents[1]), environment()["PYTHONPATH"]])
     done = subprocess.run(
-        [sys.executable, "-c", *program],
+        [sys.executable, "-m", "ilax_perf.peak", *arguments],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,
