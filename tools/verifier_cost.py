@@ -36,7 +36,7 @@ from small_maps import shrink
 
 COSTS = Path(__file__).resolve().parent.parent / "perf" / "verifier_cost.csv"
 # The last one takes the place of "ingress" in slots whose owner knows no frames in pieces.
-OBJECTS = (*program_set.OBJECTS, "ingress_linear")
+OBJECTS = tuple(program_set.object_paths())
 MEASURES = ("insns", "states", "stack", "bytes")
 TOLERANCE = 0.10
 # Name under which a test on another kernel records rows.

@@ -12,7 +12,7 @@ from ilax.bpf import Link, Program
 from ilax.bpf.link import BEFORE, TCX_EGRESS, TCX_INGRESS
 from ilax.hooks import attach
 from ilax.hooks.attach import TcMode
-from ilax.instances import lifecycle
+from ilax.hooks.places import uplink_hooks
 from ilax.instances.instance import Instance
 from ilax.instances.transaction import Transaction
 from ilax.system.netlink import Network
@@ -72,7 +72,7 @@ def test_an_up_was_killed_on_its_way(host: Host) -> None:
     """Links beside links, filters beside links, another program in a link."""
     ns = host.ns
     ns.ip("link", "add", "other0", "type", "veth", "peer", "name", "other1")
-    hook = lifecycle.uplink_hooks(ns.ifindex(UPLINK))[0]
+    hook = uplink_hooks(ns.ifindex(UPLINK))[0]
     with (
         ns.entered(),
         Program.open_pinned(programs(host) / "ilax_uplink_in") as into,
@@ -229,7 +229,7 @@ def test_foreign_programs_are_named_and_left_alone(bare: Lab, tmp_path: Path) ->
     operator.bring_up(bare, Options(xdp="off", tc="clsact"))
     assert check(host.ilax).ids == {"hook.xdp-foreign", "hook.foreign-before"}
     # Another program of ours in our filter.
-    hook = lifecycle.uplink_hooks(ns.ifindex(UPLINK))[0]
+    hook = uplink_hooks(ns.ifindex(UPLINK))[0]
     with (
         ns.entered(),
         Network() as network,

@@ -14,7 +14,8 @@ from e2e.test_upgrade import AT_ONCE, running
 from e2e.test_xdp_chain import SMALL, own_program, up_arguments
 from ilax.bpf import Program
 from ilax.errors import SystemCallError
-from ilax.hooks import program_set, xdp_slot
+from ilax.hooks import xdp_slot
+from ilax.hooks.places import XDP_INGRESS
 from ilax.hooks.xdp_slot import Slot
 from ilax.instances.instance import Instance
 from ilax.instances.pins import PinFolder
@@ -98,7 +99,7 @@ def test_a_second_slot_is_named_and_left(bare: Lab, tmp_path: Path) -> None:
         pins = PinFolder(host.ilax.instance)
         with (
             Slot.open(xdp_slot.parse(f"{root.pin}:{SLOT + 1}")) as slot,
-            Program.open_pinned(pins.programs / program_set.XDP_PROGRAM) as program,
+            Program.open_pinned(pins.programs / XDP_INGRESS.program) as program,
         ):
             # What it ends with is not done: a kill on the way from slot to slot.
             xdp_slot.attach(pins, slot, program, Transaction())

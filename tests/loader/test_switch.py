@@ -11,6 +11,7 @@ from ilax.bpf import Link, Program
 from ilax.contract import schema
 from ilax.errors import ConflictError
 from ilax.hooks import program_set, switch
+from ilax.hooks.places import UPLINK_INGRESS
 from ilax.instances.instance import Instance
 from ilax.instances.transaction import Transaction
 from ilax.system.netlink import Network
@@ -22,7 +23,7 @@ def _only_by_its_link(instance: Instance) -> int:
     """Give a link a program that nothing else keeps; its number."""
     path = schema.object_path("uplink_ingress")
     with (
-        program_set.load_one(instance.maps, path, program_set.IN_PROGRAM) as program,
+        program_set.load_one(instance.maps, path, UPLINK_INGRESS.program) as program,
         Link.open_pinned(instance.pins.links / "uplink_ingress") as link,
     ):
         link.update(program)
@@ -49,10 +50,10 @@ def test_going_back_has_the_program_that_only_its_link_kept(running: Lab) -> Non
             Transaction() as change,
         ):
             assert switch.switch(network, instance, programs, {}, change) == 1
-            assert _now(instance) == programs[program_set.IN_PROGRAM].id
+            assert _now(instance) == programs[UPLINK_INGRESS.program].id
             raise ConflictError("something else failed")
         assert not getattr(caught.value, "__notes__", [])
         assert _now(instance) == stray
         assert _open_files() == before
         with Program.by_id(stray) as program:
-            assert program.name == program_set.IN_PROGRAM
+            assert program.name == UPLINK_INGRESS.program

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from datapath.world import Packet, Result, World
 from ilax.bpf import Link, Program
-from ilax.hooks.attach import XDP_LINK
-from ilax.hooks.program_set import IN_PROGRAM, OUT_PROGRAM, XDP_PROGRAM
+from ilax.hooks.places import CONTAINER, UPLINK_EGRESS, UPLINK_INGRESS, XDP_INGRESS
 from ilax.instances.instance import Instance
 from ilax.system import netlink
 from ilax.system.netlink import Network
@@ -27,8 +26,12 @@ NOISE = {
     *((hook, "PASS_LINK_SCOPE") for hook in (Hook.XDP, Hook.UPLINK_IN, Hook.CONTAINER)),
     (Hook.UPLINK_OUT, "PASS_NOT_OURS"),
 }
-_LINKS = {Hook.XDP: XDP_LINK, Hook.UPLINK_IN: "uplink_ingress", Hook.UPLINK_OUT: "uplink_egress"}
-_PINS = {Hook.XDP: XDP_PROGRAM, Hook.UPLINK_IN: IN_PROGRAM, Hook.UPLINK_OUT: OUT_PROGRAM}
+_KINDS = {
+    Hook.XDP: XDP_INGRESS,
+    Hook.UPLINK_IN: UPLINK_INGRESS,
+    Hook.UPLINK_OUT: UPLINK_EGRESS,
+    Hook.CONTAINER: CONTAINER,
+}
 
 
 class Bench(World):
@@ -81,13 +84,13 @@ class Bench(World):
         """One packet through the program that the hook runs now."""
         assert self.instance is not None
         links, pins = self.instance.pins.links, self.instance.pins.programs
-        pin = links / (_LINKS[hook] if hook is not Hook.CONTAINER else f"port_{ifindex}")
+        pin = links / _KINDS[hook].link_of(ifindex)
         with ExitStack() as stack:
             if pin.exists():
                 with Link.open_pinned(pin) as link:
                     program = stack.enter_context(Program.by_id(link.info().program_id))
             else:
-                program = stack.enter_context(Program.open_pinned(pins / _PINS[hook]))
+                program = stack.enter_context(Program.open_pinned(pins / _KINDS[hook].program))
             self.programs[hook] = program
             return self.run(hook, Packet(data, ifindex))
 

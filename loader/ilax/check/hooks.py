@@ -11,10 +11,8 @@ from ilax.bpf.link import TCX_INGRESS, tcx_programs_on
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View, program_words
-from ilax.endpoint import endpoints
 from ilax.hooks import attach, xdp_slot
-from ilax.hooks.attach import XDP_LINK, Hook
-from ilax.instances import lifecycle
+from ilax.hooks.places import CONTAINER, XDP_INGRESS, Hook, is_beside, of_link, uplink_hooks
 
 if TYPE_CHECKING:
     from ilax.bpf import LinkInfo
@@ -91,7 +89,7 @@ def uplink(view: View) -> Iterator[Finding]:
     if view.uplink is None:
         return
     up = restore.command(view)
-    for hook in lifecycle.uplink_hooks(view.uplink_index):
+    for hook in uplink_hooks(view.uplink_index):
         seen = without(view, hook)
         where = words(view, hook)
         if seen is not None:
@@ -100,13 +98,13 @@ def uplink(view: View) -> Iterator[Finding]:
             item.ours for item in attach.filters(view.network, hook)
         ):
             yield TWICE.found(where, seen="tcx link and clsact filter", expected="one", command=up)
-    xdp = view.links.get(XDP_LINK)
+    xdp = view.links.get(XDP_INGRESS.link)
     if xdp is not None and xdp.ifindex != view.uplink_index:
         yield NOT_ATTACHED.found(
             f"{view.uplink.name} XDP", seen=_lost(view, xdp), expected="our program", command=up
         )
     for name, link in view.links.items():
-        if name.endswith("_new"):
+        if is_beside(name):
             yield BESIDE.found(
                 view.pins.links / name,
                 seen=f"a link on {view.here.name(link.ifindex)}",
@@ -115,30 +113,21 @@ def uplink(view: View) -> Iterator[Finding]:
             )
 
 
-_PROGRAMS = {
-    "uplink_ingress": "ilax_uplink_in",
-    "uplink_egress": "ilax_uplink_out",
-    XDP_LINK: "ilax_uplink_xdp",
-    "port": "ilax_from_task",
-    "cgroup": "ilax_cgroup_in",
-}
-
-
 @check(Needs.HOME)
 def in_links(view: View) -> Iterator[Finding]:
     """Each link runs the program that is pinned."""
     for name, link in view.links.items():
-        if link.ifindex or link.cgroup:
-            kind_of = name if name in _PROGRAMS else name.partition("_")[0]
+        belongs = of_link(name)
+        if belongs is not None and (link.ifindex or link.cgroup):
             pin = view.pins.links / name
-            yield from _other(view, str(pin), _PROGRAMS.get(kind_of, ""), link.program_id)
+            yield from _other(view, str(pin), belongs.program, link.program_id)
 
 
 @check(Needs.HOME)
 def in_slots(view: View) -> Iterator[Finding]:
     """Our XDP program is in its slot, and the program on the hook can call it."""
     places = [str(slot) for slot in view.slots]
-    links = [view.here.name(view.links[n].ifindex) for n in (XDP_LINK,) if n in view.links]
+    links = [view.here.name(view.links[n].ifindex) for n in (XDP_INGRESS.link,) if n in view.links]
     if places and len(places + links) > 1:
         yield SLOT_BESIDE.found(
             places[0],
@@ -161,7 +150,7 @@ def in_slots(view: View) -> Iterator[Finding]:
                 command=f"{restore.command(view)} --xdp-chain PIN:INDEX",
             )
         else:
-            yield from _other(view, str(slot), _PROGRAMS[XDP_LINK], number)
+            yield from _other(view, str(slot), XDP_INGRESS.program, number)
             if view.uplink is not None and slot.is_called_at(view.uplink_index) is False:
                 on_hook = view.uplink.xdp_program
                 yield SLOT_NOT_CALLED.found(
@@ -175,13 +164,11 @@ def in_slots(view: View) -> Iterator[Finding]:
 @check(Needs.HOME)
 def in_filters(view: View) -> Iterator[Finding]:
     """Each filter of ours runs the program that is pinned."""
-    hooks = [(hook, _PROGRAMS[hook.link]) for hook in lifecycle.uplink_hooks(view.uplink_index)]
     ports = {endpoint.ifindex for endpoint in view.endpoints}
-    hooks += [(endpoints.port_hook(index), _PROGRAMS["port"]) for index in sorted(ports)]
-    for hook, program in hooks:
+    for hook in (*uplink_hooks(view.uplink_index), *map(CONTAINER.at, sorted(ports))):
         number = attach.filter_program(view.network, hook) if hook.ifindex else None
         if number:
-            yield from _other(view, f"filter of {words(view, hook)}", program, number)
+            yield from _other(view, f"filter of {words(view, hook)}", hook.program, number)
 
 
 def _other(view: View, where: str, program: str, runs: int) -> Iterator[Finding]:
@@ -207,11 +194,11 @@ def foreign(view: View) -> Iterator[Finding]:
     """Programs of others on our hooks, before and after ours."""
     if view.uplink is None:
         return
-    for hook in lifecycle.uplink_hooks(view.uplink_index):
+    for hook in uplink_hooks(view.uplink_index):
         yield from _foreign_on(view, hook, f"{restore.command(view)} --tc-order first")
     for endpoint in view.endpoints:
         if endpoint.ifindex in view.here.links:
-            hook = endpoints.port_hook(endpoint.ifindex)
+            hook = CONTAINER.at(endpoint.ifindex)
             look = f"bpftool net show dev {view.here.name(endpoint.ifindex)}"
             yield from _foreign_on(view, hook, look)
     number = view.uplink.xdp_program

@@ -10,6 +10,7 @@ from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
 from ilax.contract.tables import index_key
 from ilax.endpoint import endpoints
+from ilax.hooks.places import CONTAINER
 from ilax.system.netlink import Interface
 
 DEVICE = kind(
@@ -56,11 +57,7 @@ def _remove(view: View, index: int) -> None:
 def rows(view: View) -> Iterator[Finding]:
     """Rows and links of ports that no endpoint names."""
     used = {endpoint.ifindex for endpoint in view.endpoints}
-    pinned = {
-        int(name.removeprefix("port_"))
-        for name in view.links
-        if name.startswith("port_") and name.removeprefix("port_").isdigit()
-    }
+    pinned = {index for name in view.links if (index := CONTAINER.number_of(name)) is not None}
     for index in sorted((view.ports.keys() | pinned) - used):
         link = view.here.links.get(index)
         if link is not None and _is_ours(view, link):

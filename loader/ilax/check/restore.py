@@ -10,7 +10,8 @@ from ilax.bpf import Program
 from ilax.check import installed
 from ilax.check.model import Needs
 from ilax.hooks import attach, program_set, switch, xdp_slot
-from ilax.hooks.attach import XDP_LINK, TcMode, XdpMode
+from ilax.hooks.attach import TcMode, XdpMode
+from ilax.hooks.places import XDP_INGRESS, beside, uplink_hooks
 from ilax.instances import lifecycle
 from ilax.instances.lifecycle import UpOptions
 from ilax.instances.transaction import Transaction
@@ -35,7 +36,8 @@ def options(view: View) -> UpOptions | None:
 
 
 def _xdp(view: View) -> XdpMode:
-    ours = [view.links[name] for name in (XDP_LINK, f"{XDP_LINK}_new") if name in view.links]
+    names = (XDP_INGRESS.link, beside(XDP_INGRESS.link))
+    ours = [view.links[name] for name in names if name in view.links]
     at_uplink = any(link.ifindex == view.uplink_index for link in ours)
     if view.slots and not at_uplink:
         return XdpMode.AUTO  # stays in its slot
@@ -49,7 +51,7 @@ def _xdp(view: View) -> XdpMode:
 def _tc(view: View) -> TcMode:
     if any(name.startswith("uplink_") for name in view.links):
         return TcMode.TCX
-    hooks = lifecycle.uplink_hooks(view.uplink_index)
+    hooks = uplink_hooks(view.uplink_index)
     if any(item.ours for hook in hooks for item in attach.filters(view.network, hook)):
         return TcMode.CLSACT
     return TcMode.AUTO
@@ -114,7 +116,7 @@ def pinned_fit(view: View) -> bool:
     """Whether the set of programs that is pinned can be put on all hooks."""
     if not view.programs.keys() >= set(program_set.OBJECTS.values()):
         return False
-    with Program.open_pinned(view.pins.programs / program_set.XDP_PROGRAM) as program:
+    with Program.open_pinned(view.pins.programs / XDP_INGRESS.program) as program:
         return xdp_slot.refusing(view.pins, program) is None
 
 

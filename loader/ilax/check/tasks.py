@@ -14,9 +14,9 @@ from ilax.check.snapshot import PROTOCOL_RA
 from ilax.check.view import View
 from ilax.endpoint import endpoints
 from ilax.endpoint.containers import GATEWAY
-from ilax.endpoint.endpoints import CONTAINER_PROGRAM
 from ilax.hooks import attach
 from ilax.hooks.attach import TcMode
+from ilax.hooks.places import CONTAINER, UPLINK_INGRESS
 from ilax.instances.transaction import Transaction
 from ilax.system import sysctls
 from ilax.system.netlink import LOOPBACK, ROUTE_PROTOCOL
@@ -128,27 +128,27 @@ def _host_address(view: View, endpoint: Endpoint) -> Iterator[Finding]:
 
 
 def _program(view: View, endpoint: Endpoint) -> Iterator[Finding]:
-    hook = endpoints.port_hook(endpoint.ifindex)
+    hook = CONTAINER.at(endpoint.ifindex)
     seen = hooks.without(view, hook)
     if seen is not None:
-        pinned = CONTAINER_PROGRAM in view.programs
+        pinned = CONTAINER.program in view.programs
         yield NO_PROGRAM.found(
             endpoint.sir,
             seen=f"{hooks.words(view, hook)}: {seen}",
-            expected=CONTAINER_PROGRAM,
+            expected=CONTAINER.program,
             command=view.command("check --fix"),
             step=partial(_attach, view, endpoint.ifindex) if pinned else None,
         )
 
 
 def _attach(view: View, index: int) -> None:
-    hook = endpoints.port_hook(index)
+    hook = CONTAINER.at(index)
     pin = view.pins.links / hook.link
     dead = hook.link in view.links and view.links[hook.link].ifindex != index
-    mode = TcMode.AUTO if (view.pins.links / "uplink_ingress").exists() else TcMode.CLSACT
+    mode = TcMode.AUTO if (view.pins.links / UPLINK_INGRESS.link).exists() else TcMode.CLSACT
     with (
         Transaction() as change,
-        Program.open_pinned(view.pins.programs / CONTAINER_PROGRAM) as program,
+        Program.open_pinned(view.pins.programs / CONTAINER.program) as program,
     ):
         if dead:
             pin.unlink(missing_ok=True)

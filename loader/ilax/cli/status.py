@@ -56,27 +56,26 @@ def _xdp(found: Status) -> str:
     return "attached" if found.xdp else "not attached: tc does the whole job"
 
 
-# Links of containers and cgroups begin so; the uplink has one of each kind. A line for
-# each of them says more, as long as they are few.
-_MANY = ("port_", "cgroup_")
+# A line for each link of containers and cgroups says more, as long as they are few.
 _FEW = 8
 
 
 def _links(links: list[LinkStatus]) -> list[tuple[str, str, str, str]]:
     """A line for each link, or for all of a kind that run the same program."""
+    from ilax.hooks.places import CGROUP, of_link
+
     same: dict[tuple[str, str, str], list[LinkStatus]] = {}
     for link in links:
-        kind = next((kind for kind in _MANY if link.link.startswith(kind)), "")
-        same.setdefault((f"{kind}*" if kind else link.link, link.program, link.tag), []).append(
-            link
-        )
+        kind = of_link(link.link)
+        name = f"{kind.link}*" if kind is not None and kind.many else link.link
+        same.setdefault((name, link.program, link.tag), []).append(link)
     lines = []
     for (name, program, tag), found in same.items():
         if len(found) <= _FEW:
             lines += [(link.link, program, tag, _target(link)) for link in found]
             continue
         gone = sum(not (link.ifindex or link.cgroup) for link in found)
-        where = counted(len(found), "cgroup" if name == "cgroup_*" else "interface")
+        where = counted(len(found), "cgroup" if name == f"{CGROUP.link}*" else "interface")
         lines.append((name, program, tag, f"{where}, {gone} gone" if gone else where))
     return lines
 

@@ -12,7 +12,8 @@ from ilax.contract.tables import index_key
 from ilax.endpoint import endpoints
 from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import NotFoundError
-from ilax.hooks import attach, xdp_slot
+from ilax.hooks import xdp_slot
+from ilax.hooks.places import CGROUP, CONTAINER, UPLINK_INGRESS, UPLINK_TC, XDP_INGRESS, is_beside
 from ilax.instances import lifecycle, others, status
 from ilax.instances.instance import Instance
 from ilax.limiting import limits_gc
@@ -26,12 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Pin of a link of the uplink -> the program that belongs there.
-_UPLINK_LINKS = {
-    "uplink_ingress": "ilax_uplink_in",
-    "uplink_egress": "ilax_uplink_out",
-    attach.XDP_LINK: "ilax_uplink_xdp",
-}
+_UPLINK = (*UPLINK_TC, XDP_INGRESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +123,9 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
         mtu=int(row["uplink_mtu"]) if row is not None else 0,
         gateway=gateway if gateway is not None and gateway.is_unicast else None,
         source=None if source is None else _address(source),
-        xdp=_ifindex_of(instance, attach.XDP_LINK) == uplink,
+        xdp=_ifindex_of(instance, XDP_INGRESS.link) == uplink,
         chained=_slots(instance),
-        tc="tcx" if (links / "uplink_ingress").exists() else "clsact",
+        tc="tcx" if (links / UPLINK_INGRESS.link).exists() else "clsact",
         capacities=status.capacities(instance),
         unfinished=[
             *(f"row {bad.index} of ilax_prefixes makes no sense" for bad in prefixes.bad),
@@ -213,10 +209,10 @@ def _unfinished(
     pins = instance.pins
     found = [f"map folder {pins.maps_new.name} is left"] if pins.maps_new.is_dir() else []
     names = [pin.name for pin in pins.links.iterdir()] if pins.links.is_dir() else []
-    found += [f"link {name} is left" for name in names if name.endswith("_new")]
-    for program in (*_UPLINK_LINKS.values(), endpoints.CONTAINER_PROGRAM, "ilax_cgroup_in"):
-        if not (pins.programs / program).exists():
-            found.append(f"program {program} is not pinned")
+    found += [f"link {name} is left" for name in names if is_beside(name)]
+    for kind in (*_UPLINK, CONTAINER, CGROUP):
+        if not (pins.programs / kind.program).exists():
+            found.append(f"program {kind.program} is not pinned")
     if not found:
         found += _links(instance, uplink)
     wanted = {(str(prefix), uplink) for prefix in known.sir_prefixes}
@@ -237,18 +233,18 @@ def _links(instance: Instance, uplink: int) -> list[str]:
     """Links of the uplink that hang elsewhere, or hold another program than is pinned."""
     found = []
     pins = instance.pins
-    for name, program in _UPLINK_LINKS.items():
+    for kind in _UPLINK:
         try:
-            with Link.open_pinned(pins.links / name) as link:
+            with Link.open_pinned(pins.links / kind.link) as link:
                 info = link.info()
         except NotFoundError:
             continue
         if info.ifindex != uplink:
-            found.append(f"link {name} is at another interface")
+            found.append(f"link {kind.link} is at another interface")
             continue
-        with Program.open_pinned(pins.programs / program) as pinned:
+        with Program.open_pinned(pins.programs / kind.program) as pinned:
             if pinned.id != info.program_id:
-                found.append(f"link {name} holds an older program")
+                found.append(f"link {kind.link} holds an older program")
     return found
 
 

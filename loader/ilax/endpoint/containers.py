@@ -19,6 +19,7 @@ from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import ConflictError, NotFoundError, SystemCallError, UsageError
 from ilax.hooks import attach
 from ilax.hooks.attach import TcMode
+from ilax.hooks.places import CONTAINER, UPLINK_INGRESS
 from ilax.instances.instance import Instance, own_netns
 from ilax.instances.transaction import Transaction
 from ilax.limiting import limits
@@ -314,7 +315,7 @@ def _sweep(network: Network, instance: Instance, sirs: Collection[Address]) -> N
         if device is not None and (endpoints.is_unfinished(device) or device.alias in aliases):
             # The device before its program: a container is never without checks.
             network.delete_interface(index)
-            attach.detach_tc(None, instance.pins.links, endpoints.port_hook(index))
+            attach.detach_tc(None, instance.pins.links, CONTAINER.at(index))
             instance.ports.delete(index_key(index))
     endpoints.sweep_ports(instance)
 
@@ -424,10 +425,10 @@ def _guard(
     endpoints.put_port(
         instance, endpoint.ifindex, endpoint.sir, endpoint.slot, any_source=options.any_source
     )
-    hook = endpoints.port_hook(endpoint.ifindex)
-    with Program.open_pinned(instance.pins.programs / endpoints.CONTAINER_PROGRAM) as program:
+    hook = CONTAINER.at(endpoint.ifindex)
+    with Program.open_pinned(instance.pins.programs / CONTAINER.program) as program:
         # As on the uplink: an instance uses one way of attaching throughout.
-        by_link = (instance.pins.links / "uplink_ingress").exists()
+        by_link = (instance.pins.links / UPLINK_INGRESS.link).exists()
         mode = TcMode.AUTO if by_link else TcMode.CLSACT
         attach.attach_tc(network, instance.pins.links, hook, program, mode, change)
     # Undone before its program is: the device goes first.

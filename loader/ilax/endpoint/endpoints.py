@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from ilax.address import Address
 from ilax.bpf import Program, wait_for_programs
-from ilax.bpf.link import TCX_INGRESS
 from ilax.bpf.map import ANY, EXIST, NO_EXIST
 from ilax.contract import schema
 from ilax.contract.tables import index_key
 from ilax.errors import AddressError, ConflictError, MapFullError, NotFoundError
 from ilax.hooks import attach
-from ilax.hooks.attach import Hook, TcMode
+from ilax.hooks.attach import TcMode
+from ilax.hooks.places import CONTAINER
 from ilax.instances.transaction import Transaction
 from ilax.system.netlink import LOOPBACK, interface_names
 from ilax.translation import fabric, mappings
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ilax.instances.instance import Instance
     from ilax.system.netlink import Interface, Network
     from ilax.translation.fabric import Fabric
-
-CONTAINER_PROGRAM = "ilax_from_task"
 
 # Host-side devices are named by this and a number, and known by their alias.
 DEVICE_PREFIX = "iltask"
@@ -309,11 +307,6 @@ def publish(
     change.on_failure(mappings.restore, instance, endpoint.sir, previous)
 
 
-def port_hook(ifindex: int) -> Hook:
-    """Where the container program sits on a host-side device."""
-    return Hook(f"port_{ifindex}", ifindex, TCX_INGRESS)
-
-
 def put_port(
     instance: Instance, ifindex: int, sir: Address, slot: int, *, any_source: bool
 ) -> None:
@@ -338,7 +331,7 @@ def swap_programs(
     keys, _ = instance.ports.rows()
     for ifindex in keys.tolist():
         if ifindex in present:
-            hook = port_hook(ifindex)
+            hook = CONTAINER.at(ifindex)
             attach.attach_tc(network, instance.pins.links, hook, program, mode, change, previous)
 
 
@@ -369,11 +362,11 @@ def _remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
         # The device before its program: a container is never without checks.
         network.delete_interface(endpoint.ifindex)
         device = None
-    hook = port_hook(endpoint.ifindex)
+    hook = CONTAINER.at(endpoint.ifindex)
     if device is not None:
         network.delete_route(f"{endpoint.sir}/128", endpoint.ifindex)
         network.delete_neighbour(endpoint.ifindex, str(endpoint.sir))
-        attach.detach_tc(network, instance.pins.links, hook, CONTAINER_PROGRAM)
+        attach.detach_tc(network, instance.pins.links, hook, CONTAINER.program)
         instance.ports.delete(index_key(endpoint.ifindex))
         instance.devices.delete(index_key(endpoint.ifindex))
     else:
@@ -392,7 +385,7 @@ def _made_it(network: Network, instance: Instance, device: Interface, endpoint: 
     Its alias says so; and where somebody has written another one, our program on it.
     """
     return device.alias == link_alias(instance.name, endpoint.sir) or attach.is_attached(
-        network, instance.pins.links, port_hook(device.index), CONTAINER_PROGRAM
+        network, instance.pins.links, CONTAINER.at(device.index), CONTAINER.program
     )
 
 
@@ -415,7 +408,7 @@ def remove_all(network: Network, instance: Instance) -> None:
     sweep_ports(instance)
     keys, _ = instance.ports.rows()
     for ifindex in keys.tolist():
-        attach.detach_tc(network, instance.pins.links, port_hook(ifindex), CONTAINER_PROGRAM)
+        attach.detach_tc(network, instance.pins.links, CONTAINER.at(ifindex), CONTAINER.program)
         instance.ports.delete(index_key(ifindex))
 
 
@@ -437,7 +430,7 @@ def sweep_ports(instance: Instance) -> None:
 
 def forget_port(instance: Instance, ifindex: int) -> None:
     """Forget a port whose device is gone."""
-    attach.detach_tc(None, instance.pins.links, port_hook(ifindex))
+    attach.detach_tc(None, instance.pins.links, CONTAINER.at(ifindex))
     instance.devices.delete(index_key(ifindex))
     instance.ports.delete(index_key(ifindex))
 

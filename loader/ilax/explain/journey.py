@@ -15,16 +15,18 @@ from ilax.explain.rows import Missing
 from ilax.explain.steps import Journey, Outcome, Step
 from ilax.explain.trial import Trial, note_of
 from ilax.frames import decode
+from ilax.hooks.places import CONTAINER, UPLINK_EGRESS, UPLINK_INGRESS, XDP_INGRESS
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from ilax.endpoint.endpoints import Endpoint
     from ilax.explain.kernel import Route
-    from ilax.explain.loaded import Loaded, Place
+    from ilax.explain.loaded import Loaded
     from ilax.explain.sandbox import Sandbox
     from ilax.explain.strangers import Strangers
     from ilax.explain.twin import Run
+    from ilax.hooks.places import Hook
     from ilax.instances.instance import Instance
     from ilax.system.netlink import Interface, Network
 
@@ -71,7 +73,7 @@ class Traveller:
         name = self.uplink.name
         arrives = f"from the network at {name}"
         after = frame
-        place = loaded.xdp_ingress(self.uplink.index)
+        place = XDP_INGRESS.at(self.uplink.index)
         program = loaded.find(self._network, self._instance, place)
         if program is None:
             self._note(f"XDP at {name}", self._why_no_xdp())
@@ -85,7 +87,7 @@ class Traveller:
             after = run.data
             if run.handover:
                 return self._journey(frame, arrives, *self._handed_over(run))
-        place = loaded.uplink_ingress(self.uplink.index)
+        place = UPLINK_INGRESS.at(self.uplink.index)
         program = loaded.find(self._network, self._instance, place)
         if program is None:
             self._note(f"tc ingress at {name}", "no program of ours is attached: run `ilax up`")
@@ -97,7 +99,7 @@ class Traveller:
         """A container sends a frame."""
         device = self._interface(endpoint.ifindex)
         arrives = f"from container {endpoint.sir} at {device.name}"
-        place = loaded.container(device.index)
+        place = CONTAINER.at(device.index)
         program = loaded.find(self._network, self._instance, place)
         if program is None:
             self._note(
@@ -112,7 +114,7 @@ class Traveller:
         """A process of the host sends a packet."""
         return self._journey(frame, "from the host's own processes", *self._stack(frame, 0))
 
-    def _try(self, where: str, place: Place, program: Loaded, frame: bytes) -> Run:
+    def _try(self, where: str, place: Hook, program: Loaded, frame: bytes) -> Run:
         """Run a twin, and write the step down."""
         run, step = self._trial.run(where, place, program, frame)
         if not isinstance(step.rows.endpoint, Missing):
@@ -120,7 +122,7 @@ class Traveller:
         self._steps.append(step)
         return run
 
-    def _try_ingress(self, where: str, place: Place, program: Loaded, frame: bytes) -> Run:
+    def _try_ingress(self, where: str, place: Hook, program: Loaded, frame: bytes) -> Run:
         """By tc: a test run cannot give it the tag that the kernel keeps beside a frame."""
         frame, self._vlan = without_outer_tag(frame)
         others = self._first_of_others(where, place, program)
@@ -132,9 +134,9 @@ class Traveller:
         self._next_of_others(where, others, run.reason)
         return run
 
-    def _first_of_others(self, where: str, place: Place, program: Loaded) -> Strangers:
+    def _first_of_others(self, where: str, place: Hook, program: Loaded) -> Strangers:
         """Steps of programs at a tc hook that run before ours."""
-        others = strangers.around(self._network, place.tc, program.number)
+        others = strangers.around(self._network, place, program.number)
         for text in others.before:
             self._note(where, text)
         return others
@@ -155,7 +157,7 @@ class Traveller:
         """A test run cannot carry metadata; what tc does with it is its first step."""
         ifindex, mark, priority = note_of(run.handover)
         where = f"tc ingress at {self.uplink.name}"
-        place = loaded.uplink_ingress(self.uplink.index)
+        place = UPLINK_INGRESS.at(self.uplink.index)
         program = loaded.find(self._network, self._instance, place)
         if program is None:
             self._note(where, "no program of ours is attached: nobody reads the note of XDP")
@@ -168,7 +170,7 @@ class Traveller:
         self._steps.append(
             Step(
                 where=where,
-                hook=place.hook,
+                hook=place.name,
                 loaded=program,
                 before=packet,
                 after=packet,
@@ -232,7 +234,7 @@ class Traveller:
     def _egress(self, frame: bytes) -> tuple[Outcome, str]:
         name = self.uplink.name
         where = f"tc egress at {name}"
-        place = loaded.uplink_egress(self.uplink.index)
+        place = UPLINK_EGRESS.at(self.uplink.index)
         program = loaded.find(self._network, self._instance, place)
         if program is None:
             self._note(where, "no program of ours is attached: run `ilax up`")

@@ -17,12 +17,13 @@ from ilax.contract.tables import index_key
 from ilax.endpoint import endpoints
 from ilax.errors import AddressError
 from ilax.explain.limits import chain
+from ilax.hooks.places import CONTAINER, UPLINK_INGRESS, XDP_INGRESS
 from ilax.translation import fabric, mappings, prefix_rows
 
 if TYPE_CHECKING:
     from ilax.endpoint.endpoints import Endpoint
-    from ilax.explain.loaded import Place
     from ilax.frames import Packet
+    from ilax.hooks.places import Hook
     from ilax.instances.instance import Instance
     from ilax.translation.mappings import Mapping
     from ilax.translation.prefix_rows import Row
@@ -91,14 +92,14 @@ _NOTHING_READ = (
 )
 
 
-def met(instance: Instance, place: Place, packet: Packet) -> Rows:
+def met(instance: Instance, place: Hook, packet: Packet) -> Rows:
     """All rows that a packet can meet at a hook."""
     if packet.dst is None:
         return NO_ROWS
-    if place.hook in ("xdp_ingress", "uplink_ingress"):
+    if place.kind in (XDP_INGRESS, UPLINK_INGRESS):
         return _ingress(instance, packet, packet.dst)
-    found = _towards(instance, packet.dst, local=place.hook == "container")
-    if place.hook != "container":
+    found = _towards(instance, packet.dst, local=place.kind is CONTAINER)
+    if place.kind is not CONTAINER:
         return found
     port = _port(instance, place.ifindex)
     return Rows(found.prefixes, port, found.mapping, found.endpoint, found.limits)

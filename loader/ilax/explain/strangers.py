@@ -11,6 +11,7 @@ from ilax.bpf.program import in_words
 from ilax.hooks import attach
 
 if TYPE_CHECKING:
+    from ilax.hooks.places import Hook
     from ilax.system.netlink import Network
 
 
@@ -27,7 +28,7 @@ class Strangers:
     behind: tuple[str, ...]
 
 
-def around(network: Network, hook: attach.Hook, number: int) -> Strangers:
+def around(network: Network, hook: Hook, number: int) -> Strangers:
     """What runs before and behind our program at a hook.
 
     Args:

@@ -18,9 +18,10 @@ from ilax.frames import decode
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-    from ilax.explain.loaded import Loaded, Place
+    from ilax.explain.loaded import Loaded
     from ilax.explain.sandbox import Sandbox
     from ilax.explain.twin import Run
+    from ilax.hooks.places import Hook
     from ilax.system.netlink import Network
 
 # How often a packet is tried anew because a row changed under it.
@@ -38,9 +39,9 @@ class Trial:
     def __init__(self, network: Network, sandbox: Sandbox, cpu: int, held: ExitStack) -> None:
         self._network, self._sandbox = network, sandbox
         self._cpu, self._held = cpu, held
-        self._twins: dict[Place, Twin] = {}
+        self._twins: dict[Hook, Twin] = {}
 
-    def twin(self, place: Place, program: Loaded) -> Twin:
+    def twin(self, place: Hook, program: Loaded) -> Twin:
         """The copy of a loaded program.
 
         Raises:
@@ -51,7 +52,7 @@ class Trial:
             self._twins[place] = self._held.enter_context(twin)
         return self._twins[place]
 
-    def run(self, where: str, place: Place, program: Loaded, frame: bytes) -> tuple[Run, Step]:
+    def run(self, where: str, place: Hook, program: Loaded, frame: bytes) -> tuple[Run, Step]:
         """What a program does with a frame.
 
         Args:
@@ -80,7 +81,7 @@ class Trial:
         seen = rows.as_far_as(found, run.reason)
         step = Step(
             where=where,
-            hook=place.hook,
+            hook=place.name,
             loaded=program,
             tried=True,
             before=packet,

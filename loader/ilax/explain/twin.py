@@ -27,8 +27,9 @@ from ilax.watching.counters import hook_names, reason_names
 
 if TYPE_CHECKING:
     from ilax.bpf import Program, TestRun
-    from ilax.explain.loaded import Loaded, Place
+    from ilax.explain.loaded import Loaded
     from ilax.explain.sandbox import Sandbox
+    from ilax.hooks.places import Hook
 
 # Runs whose median is shown.
 REPEATS = 31
@@ -62,16 +63,16 @@ class Run:
 class Twin(Closing):
     """Use `Twin.load()`."""
 
-    def __init__(self, place: Place, program: Program, sandbox: Sandbox) -> None:
+    def __init__(self, place: Hook, program: Program, sandbox: Sandbox) -> None:
         self.place = place
         self._program = program
         self._sandbox = sandbox
-        number = next(n for n, name in hook_names().items() if name == place.hook)
+        number = next(n for n, name in hook_names().items() if name == place.name)
         self._reasons = schema.enum("ilax_reason")["ILAX_REASON_COUNT"]
         self._first = number * self._reasons
 
     @classmethod
-    def load(cls, place: Place, loaded: Loaded, sandbox: Sandbox) -> Self:
+    def load(cls, place: Hook, loaded: Loaded, sandbox: Sandbox) -> Self:
         """Load the object that this version of ilax ships, and compare.
 
         Raises:
@@ -136,7 +137,7 @@ class Twin(Closing):
         except SystemCallError as error:
             raise UsageError(
                 f"the kernel takes no frame of {len(data)} bytes for a test run at "
-                f"{self.place.hook} ({error}); nothing was run",
+                f"{self.place.name} ({error}); nothing was run",
                 hint="it needs whole headers, and many kernels take no more than some 3500 bytes",
             ) from error
 

@@ -21,6 +21,7 @@ from ilax.contract.tables import index_key
 from ilax.errors import NotFoundError, PrivilegeError, SystemCallError
 from ilax.exporter.families import counters, gauge, gauges
 from ilax.hooks import xdp_slot
+from ilax.hooks.places import UPLINK_TC, XDP_INGRESS
 from ilax.instances.instance import own_netns
 from ilax.system.netlink import interface_names
 
@@ -29,11 +30,10 @@ if TYPE_CHECKING:
     from ilax.instances.instance import Instance
 
 _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
-_XDP_LINK, _XDP_PROGRAM = "xdp_ingress", "ilax_uplink_xdp"
 # In a slot of a foreign program's array instead of on the hook; it is no link.
 _XDP_SLOT = "xdp_slot"
-_TC_LINKS = ("uplink_ingress", "uplink_egress")
-_UPLINK_LINKS = (_XDP_LINK, *_TC_LINKS)
+_TC_LINKS = tuple(kind.link for kind in UPLINK_TC)
+_UPLINK_LINKS = (XDP_INGRESS.link, *_TC_LINKS)
 
 
 def contract(instance: Instance) -> Iterator[Family]:
@@ -181,10 +181,10 @@ def _guess(instance: Instance, link: str) -> bool | None:
     ifindex = int(row["uplink_ifindex"])
     if ifindex not in interface_names():
         return False
-    if link != _XDP_LINK:
+    if link != XDP_INGRESS.link:
         return True
     try:
-        pin = instance.pins.programs / _XDP_PROGRAM
+        pin = instance.pins.programs / XDP_INGRESS.program
         with Program.open_pinned(pin, read_only=True) as ours:
             return xdp_program_on(ifindex) == ours.id
     except NotFoundError:

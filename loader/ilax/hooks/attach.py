@@ -24,13 +24,11 @@ from ilax.bpf import Link, LinkInfo, Program
 from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS, XDP_NATIVE
 from ilax.bpf.program import in_words
 from ilax.errors import ConflictError, NotFoundError, SystemCallError
-from ilax.hooks import tc_order
+from ilax.hooks import places, tc_order
+from ilax.hooks.places import XDP_INGRESS, Hook
 from ilax.hooks.tc_order import Place
 from ilax.instances.transaction import Transaction
 from ilax.system.netlink import Network, errors
-
-# Name of the pinned XDP link of the uplink.
-XDP_LINK = "xdp_ingress"
 
 # Our place among the filters of clsact: preference and handle.
 _PREFERENCE = 105
@@ -69,21 +67,6 @@ class TcMode(enum.StrEnum):
     AUTO = "auto"  # tcx, or clsact on kernels before 6.6
     TCX = "tcx"
     CLSACT = "clsact"
-
-
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """One place for a tc program.
-
-    Attributes:
-        link: name of the pinned link.
-        ifindex: the device.
-        direction: TCX_INGRESS or TCX_EGRESS.
-    """
-
-    link: str
-    ifindex: int
-    direction: int
 
 
 def attach_tc(
@@ -144,7 +127,7 @@ def program_on(network: Network, links: Path, hook: Hook) -> tuple[int, TcMode] 
 
 def xdp_program_on(links: Path, ifindex: int) -> int | None:
     """Number of our XDP program on a device; None without one."""
-    with contextlib.suppress(NotFoundError), Link.open_pinned(links / XDP_LINK) as link:
+    with contextlib.suppress(NotFoundError), Link.open_pinned(links / XDP_INGRESS.link) as link:
         info = link.info()
         if info.ifindex == ifindex:
             return info.program_id
@@ -213,7 +196,7 @@ def is_attached(network: Network, links: Path, hook: Hook, program: str) -> bool
 
 def detach_xdp(links: Path) -> None:
     """Take our XDP program off."""
-    _unpin(links / XDP_LINK)
+    _unpin(links / XDP_INGRESS.link)
 
 
 def _unpin(pin: Path) -> None:
@@ -223,7 +206,7 @@ def _unpin(pin: Path) -> None:
 
 def _beside(pin: Path) -> Path:
     """Where a link to another device waits until the old one may go."""
-    return pin.with_name(f"{pin.name}_new")
+    return pin.with_name(places.beside(pin.name))
 
 
 def _put_link(
@@ -390,8 +373,7 @@ def remove_filter(network: Network, hook: Hook, program: str = "") -> None:
 
 def remove_empty_clsact(network: Network, ifindex: int) -> None:
     """Remove the qdisc that filters stand in, if there are none."""
-    both = [Hook("", ifindex, direction) for direction in _PARENT]
-    if not any(_filters(network, one) for one in both):
+    if not any(_filters(network, one) for one in places.uplink_hooks(ifindex)):
         with errors(f"remove clsact of interface {ifindex}", fine=_NO_FILTERS):
             network.ipr.tc("del", "clsact", ifindex)
 
@@ -438,7 +420,7 @@ def attach_xdp(
         ConflictError: NATIVE, and another program holds the hook.
         SystemCallError: NATIVE, and the device has no native XDP.
     """
-    pin = links / XDP_LINK
+    pin = links / XDP_INGRESS.link
     if mode is XdpMode.OFF:
         change.on_success(_unpin, pin)
         return XdpMode.OFF, None
@@ -478,7 +460,7 @@ def without_xdp(network: Network, links: Path, ifindex: int, mode: XdpMode) -> s
     Raises:
         ConflictError: NATIVE, and another program holds the hook.
     """
-    if _is_on(links / XDP_LINK, ifindex):
+    if _is_on(links / XDP_INGRESS.link, ifindex):
         return None
     foreign = _foreign_program(network, ifindex)
     if foreign is not None:

@@ -17,6 +17,7 @@ from ilax.bpf import Link, Program
 from ilax.bpf.map import EXIST
 from ilax.contract.tables import index_key
 from ilax.errors import ConflictError, NotFoundError, SystemCallError
+from ilax.hooks.places import CGROUP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,19 +28,16 @@ if TYPE_CHECKING:
     from ilax.instances.transaction import Transaction
     from ilax.system.cgroups import Cgroup
 
-PROGRAM = "ilax_cgroup_in"
-_PIN = "cgroup_"
-
 
 def _pin(pins: PinFolder, cgroup: int) -> Path:
-    return pins.links / f"{_PIN}{cgroup}"
+    return pins.links / CGROUP.link_of(cgroup)
 
 
 def pinned(pins: PinFolder) -> set[int]:
     """Numbers of all cgroups that have a link, living or not."""
     # A killed `down` may have taken the folder away already.
     found = pins.links.iterdir() if pins.links.is_dir() else ()
-    return {int(pin.name.removeprefix(_PIN)) for pin in found if pin.name.startswith(_PIN)}
+    return {number for pin in found if (number := CGROUP.number_of(pin.name)) is not None}
 
 
 def attach(instance: Instance, cgroup: Cgroup) -> None:
@@ -55,7 +53,7 @@ def attach(instance: Instance, cgroup: Cgroup) -> None:
             return
         pin.unlink()
     with (
-        Program.open_pinned(instance.pins.programs / PROGRAM) as program,
+        Program.open_pinned(instance.pins.programs / CGROUP.program) as program,
         _folder(cgroup) as fd,
     ):
         try:

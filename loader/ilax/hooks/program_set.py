@@ -15,30 +15,19 @@ from pathlib import Path
 
 from ilax.bpf import Map, Object, Program
 from ilax.contract import schema
-from ilax.endpoint import endpoints
 from ilax.errors import ConflictError, NotFoundError, UsageError
-from ilax.hooks import cgroup_attach
+from ilax.hooks import places
 from ilax.instances.pins import PinFolder, remove_folder
 from ilax.instances.transaction import Transaction
 from ilax.system import _libc
 
 Programs = dict[str, Program]
 
-XDP_PROGRAM = "ilax_uplink_xdp"
-IN_PROGRAM = "ilax_uplink_in"
-OUT_PROGRAM = "ilax_uplink_out"
-
-# Of XDP: without "frags", for arrays that take no other; see `xdp/ingress_linear.bpf.c`.
-_XDP, _LINEAR = "ingress", "ingress_linear"
+# Of XDP, with "frags" and without.
+_XDP, _LINEAR = places.XDP_INGRESS.objects
 
 # Object -> its one program; the name of the pin follows from it.
-OBJECTS = {
-    _XDP: XDP_PROGRAM,
-    "uplink_ingress": IN_PROGRAM,
-    "uplink_egress": OUT_PROGRAM,
-    "container": endpoints.CONTAINER_PROGRAM,
-    "cgroup_ingress": cgroup_attach.PROGRAM,
-}
+OBJECTS = {kind.object: kind.program for kind in places.ALL}
 
 
 def object_paths(folder: Path | None = None) -> dict[str, Path]:

@@ -13,30 +13,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilax.bpf import Link, Program
-from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS
 from ilax.contract.tables import index_key
-from ilax.endpoint import endpoints
 from ilax.errors import IlaxError, NotFoundError
-from ilax.hooks import attach, cgroup_attach, xdp_slot
-from ilax.hooks.attach import Hook
-from ilax.hooks.program_set import IN_PROGRAM, OUT_PROGRAM, XDP_PROGRAM, Programs
+from ilax.hooks import attach, xdp_slot
+from ilax.hooks.places import (
+    CGROUP,
+    CONTAINER,
+    UPLINK_EGRESS,
+    UPLINK_INGRESS,
+    XDP_INGRESS,
+    Hook,
+    uplink_hooks,
+)
 from ilax.system.netlink import interface_names
 
 if TYPE_CHECKING:
+    from ilax.hooks.program_set import Programs
     from ilax.instances.instance import Instance
     from ilax.instances.pins import PinFolder
     from ilax.instances.transaction import Transaction
     from ilax.system.netlink import Network
 
-# How names of links begin, and their programs. Taker before giver: tc on the uplink
-# takes what XDP hands over, so XDP comes last.
-_LINKS = {
-    "uplink_ingress": IN_PROGRAM,
-    "port_": endpoints.CONTAINER_PROGRAM,
-    "uplink_egress": OUT_PROGRAM,
-    "cgroup_": cgroup_attach.PROGRAM,
-    attach.XDP_LINK: XDP_PROGRAM,
-}
+# Taker before giver: tc on the uplink takes what XDP hands over, so XDP comes last.
+_ORDER = (UPLINK_INGRESS, CONTAINER, UPLINK_EGRESS, CGROUP, XDP_INGRESS)
 
 
 def switch(
@@ -68,13 +67,13 @@ def switch(
             link.update(programs[program])
             changed += 1
             change.on_failure(_put_back, pin, before)
-    for hook, program in _filter_hooks(instance):
+    for hook in _filter_hooks(instance):
         number = attach.filter_program(network, hook)
-        if number is not None and number != programs[program].id:
+        if number is not None and number != programs[hook.program].id:
             before = _program(number, known, change)
-            attach.swap_filter(network, hook, programs[program], before, change)
+            attach.swap_filter(network, hook, programs[hook.program], before, change)
             changed += 1
-    return changed + xdp_slot.swap(instance.pins, programs[XDP_PROGRAM], change)
+    return changed + xdp_slot.swap(instance.pins, programs[XDP_INGRESS.program], change)
 
 
 def at_work(network: Network, instance: Instance) -> set[int]:
@@ -85,7 +84,7 @@ def at_work(network: Network, instance: Instance) -> set[int]:
             info = link.info()
             if info.ifindex or info.cgroup:
                 found.add(info.program_id)
-    for hook, _ in _filter_hooks(instance):
+    for hook in _filter_hooks(instance):
         found.add(attach.filter_program(network, hook) or 0)
     found |= {number for _, number in xdp_slot.programs(instance.pins)}
     return found - {0}
@@ -97,24 +96,20 @@ def _links(pins: PinFolder) -> Iterator[tuple[Path, str]]:
     Those that a killed `up` has left beside others are among them.
     """
     found = sorted(pins.links.iterdir()) if pins.links.is_dir() else []
-    for start, program in _LINKS.items():
-        yield from ((pin, program) for pin in found if pin.name.startswith(start))
+    for kind in _ORDER:
+        yield from ((pin, kind.program) for pin in found if pin.name.startswith(kind.link))
 
 
-def _filter_hooks(instance: Instance) -> Iterator[tuple[Hook, str]]:
+def _filter_hooks(instance: Instance) -> Iterator[Hook]:
     """Hooks that clsact may serve: those that have no link."""
     row = instance.config.get(index_key(0))
     uplink = int(row["uplink_ifindex"]) if row is not None else 0
     keys, _ = instance.ports.rows()
-    hooks = [
-        (Hook("uplink_ingress", uplink, TCX_INGRESS), IN_PROGRAM),
-        (Hook("uplink_egress", uplink, TCX_EGRESS), OUT_PROGRAM),
-        *((endpoints.port_hook(port), endpoints.CONTAINER_PROGRAM) for port in keys.tolist()),
-    ]
+    hooks = [*uplink_hooks(uplink), *(CONTAINER.at(port) for port in keys.tolist())]
     present = interface_names()
-    for hook, program in hooks:
+    for hook in hooks:
         if hook.ifindex in present and not (instance.pins.links / hook.link).exists():
-            yield hook, program
+            yield hook
 
 
 def _program(number: int, known: Mapping[int, Program], change: Transaction) -> Program | None:

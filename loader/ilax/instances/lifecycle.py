@@ -15,14 +15,14 @@ from functools import partial
 
 from ilax.address import Address, Prefix, parse, parse_prefix
 from ilax.bpf import Map, Object, Program
-from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS
 from ilax.contract import layout_check, schema
 from ilax.contract.tables import Table, index_key
 from ilax.endpoint import containers, endpoints
 from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import ConflictError, NotFoundError, UsageError
 from ilax.hooks import attach, cgroup_attach, program_set, tc_order, xdp_slot
-from ilax.hooks.attach import Hook, TcMode, XdpMode
+from ilax.hooks.attach import TcMode, XdpMode
+from ilax.hooks.places import CGROUP, CONTAINER, UPLINK_TC, XDP_INGRESS, uplink_hooks
 from ilax.hooks.tc_order import Place
 from ilax.hooks.xdp_slot import Slot, SlotName
 from ilax.instances import others
@@ -166,11 +166,11 @@ def up_held(instance: str, options: UpOptions, orphans: Sequence[Endpoint] = ())
             _write_config(opened, uplink, options, change)
             # It may be of a prefix that is new.
             _put_host_address(network, opened, options, change)
-        container = endpoints.CONTAINER_PROGRAM
+        container = CONTAINER.program
         endpoints.swap_programs(
             network, opened, programs[container], result.tc, change, previous[container]
         )
-        cgroup = cgroup_attach.PROGRAM
+        cgroup = CGROUP.program
         cgroup_attach.swap(pins, programs[cgroup], change, previous[cgroup])
         # Last: as long as none are pinned, a first `up` is not finished.
         program_set.install(pins, programs, change)
@@ -327,14 +327,6 @@ def _remaining(pins: PinFolder, name: str, held: ExitStack) -> Table | None:
     return None if layout_check.map_differences(name, opened) else Table(opened)
 
 
-def uplink_hooks(ifindex: int) -> tuple[Hook, Hook]:
-    """Where tc programs sit on an uplink: towards us, and away from us."""
-    return (
-        Hook("uplink_ingress", ifindex, TCX_INGRESS),
-        Hook("uplink_egress", ifindex, TCX_EGRESS),
-    )
-
-
 def _check_addresses(options: UpOptions) -> None:
     if options.host_address is not None:
         options.fabric.check_sir(options.host_address)
@@ -389,7 +381,8 @@ def _check_uplink(uplink: Interface, options: UpOptions) -> None:
             f"IPv6 is switched off on interface {name}; nothing was changed",
             hint=f"`sysctl -w {sysctls.name(name, 'disable_ipv6')}=0`, then try again",
         )
-    tc_order.require(options.tc_order, uplink.index, (TCX_INGRESS, TCX_EGRESS))
+    directions = [kind.attach_type for kind in UPLINK_TC]
+    tc_order.require(options.tc_order, uplink.index, directions)
 
 
 def check(
@@ -556,14 +549,13 @@ def _attach_all(
     change: Transaction,
 ) -> UpResult:
     """Taker before giver: tc is in place before XDP hands packets over to it."""
-    into, out = uplink_hooks(ifindex)
     used = TcMode.AUTO
-    for hook, name in ((into, "ilax_uplink_in"), (out, "ilax_uplink_out")):
+    for hook in uplink_hooks(ifindex):
         used = attach.attach_tc(
-            network, pins.links, hook, programs[name], options.tc, change, previous[name],
-            options.tc_order,
+            network, pins.links, hook, programs[hook.program], options.tc, change,
+            previous[hook.program], options.tc_order,
         )  # fmt: skip
-    name = "ilax_uplink_xdp"
+    name = XDP_INGRESS.program
     if slot is not None:
         xdp_slot.attach(pins, slot, programs[name], change)
         change.on_success(attach.detach_xdp, pins.links)

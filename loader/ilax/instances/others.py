@@ -20,6 +20,7 @@ from ilax.contract.layout_check import check_abi_row, map_differences
 from ilax.contract.tables import Table, index_key
 from ilax.errors import ConflictError, LayoutError, NotFoundError
 from ilax.hooks.attach import TcMode
+from ilax.hooks.places import UPLINK_INGRESS
 from ilax.instances.instance import own_netns
 from ilax.instances.pins import PinFolder, instances
 from ilax.translation import fabric
@@ -122,7 +123,7 @@ def _tc_mode(pins: PinFolder, uplink: int) -> TcMode | None:
     know better.
     """
     try:
-        with Link.open_pinned(pins.links / "uplink_ingress") as link:
+        with Link.open_pinned(pins.links / UPLINK_INGRESS.link) as link:
             return TcMode.TCX if link.info().ifindex == uplink else None
     except NotFoundError:
         return TcMode.CLSACT

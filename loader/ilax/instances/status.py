@@ -11,6 +11,7 @@ from ilax.bpf import Link, Program
 from ilax.contract.tables import index_key
 from ilax.errors import IlaxError, NotFoundError
 from ilax.hooks import xdp_slot
+from ilax.hooks.places import UPLINK_INGRESS, XDP_INGRESS
 from ilax.translation import fabric
 
 if TYPE_CHECKING:
@@ -104,9 +105,9 @@ def read(instance: Instance) -> Status:
         bad_prefixes=[f"row {bad.index}, {bad.text}: {bad.problem}" for bad in prefixes.bad],
         cbit=known.cbit,
         typed=known.typed,
-        xdp=bool(slots) or any(link.link == "xdp_ingress" and link.ifindex for link in links),
+        xdp=bool(slots) or any(link.link == XDP_INGRESS.link and link.ifindex for link in links),
         xdp_slots=slots,
-        tc="tcx" if any(link.link == "uplink_ingress" for link in links) else "clsact",
+        tc="tcx" if any(link.link == UPLINK_INGRESS.link for link in links) else "clsact",
         links=links,
         endpoints=len(keys),
         mappings=instance.mappings.map.count(),

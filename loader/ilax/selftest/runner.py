@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ilax.bpf import Map, Object, Program
 from ilax.contract import schema
 from ilax.contract.tables import Table as MapTable
-from ilax.endpoint import endpoints
 from ilax.errors import SelfTestError
-from ilax.hooks import cgroup_attach, program_set
+from ilax.hooks import places, program_set
 from ilax.selftest.table import Row, Table, read
 from ilax.watching import counters
 
@@ -29,13 +28,7 @@ _SIZES = {"ilax_endpoints": 64, "ilax_mappings": 64, "ilax_ports": 8, "ilax_devi
           "ilax_cgroups": 8}  # fmt: skip
 
 # Objects that each hook's rows are run through, and their program.
-_PROGRAMS = {
-    "xdp_ingress": (("ingress", "ingress_linear"), program_set.XDP_PROGRAM),
-    "uplink_ingress": (("uplink_ingress",), program_set.IN_PROGRAM),
-    "uplink_egress": (("uplink_egress",), program_set.OUT_PROGRAM),
-    "container": (("container",), endpoints.CONTAINER_PROGRAM),
-    "cgroup": (("cgroup_ingress",), cgroup_attach.PROGRAM),
-}
+_PROGRAMS = {kind.name: (kind.objects, kind.program) for kind in places.ALL}
 
 # What a program returns for a verdict. tc programs leave packets to the next one (-1).
 _XDP_CODES = {"pass": 2, "drop": 1, "send": 4}
@@ -149,7 +142,7 @@ def _value(target: Map, value: Any) -> bytes:
 
 def _problem(row: Row, program: Program, counted: MapTable) -> str | None:
     before = _totals(counted)
-    if row.hook == "xdp_ingress":
+    if row.hook == places.XDP_INGRESS.name:
         ctx = struct.pack("<6I", 0, len(row.data), 0, 0, 0, 0)
         run = program.test_run(row.data, ctx=ctx)
         front = struct.unpack_from("<I", run.ctx)[0]
@@ -175,9 +168,9 @@ def _problem(row: Row, program: Program, counted: MapTable) -> str | None:
 
 def _code(row: Row) -> int:
     verdict = row.reason.partition("_")[0]
-    if row.hook == "cgroup":
+    if row.hook == places.CGROUP.name:
         return _CGROUP_CODES[verdict]
-    if row.hook != "xdp_ingress":
+    if row.hook != places.XDP_INGRESS.name:
         return _TC_CODES[verdict]
     return _XDP_CODES["pass" if row.reason == "send_meta" else verdict]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from ilax.contract import schema
+from ilax.hooks.places import CONTAINER, UPLINK_INGRESS, XDP_INGRESS
 from ilax.watching import counters
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ _ERRORS = ("drop_rewrite", "drop_bad_action", "drop_row_changed")
 
 # How packets go in and out: hooks where they are counted first, and reasons that mean
 # that they have been delivered.
-_IN_HOOKS = ("xdp_ingress", "uplink_ingress")
+_IN_HOOKS = (XDP_INGRESS.name, UPLINK_INGRESS.name)
 _IN_REASONS = (
     "send_xdp", "send_peer", "send_handover", "pass_host", "pass_handover"
 )  # fmt: skip
-_OUT_HOOKS = ("container",)
+_OUT_HOOKS = (CONTAINER.name,)
 _OUT_REASONS = ("send_local", "send_forward", "pass_host")
 
 

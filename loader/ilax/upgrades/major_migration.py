@@ -175,10 +175,11 @@ def _attach_cgroups(opened: Instance) -> None:
     attached, so those of the old maps cannot be carried over.
     """
     from ilax.hooks import cgroup_attach
+    from ilax.hooks.places import CGROUP
     from ilax.limiting.limit_book import Book
 
     for cgroup in cgroup_attach.pinned(opened.pins):
-        (opened.pins.links / f"cgroup_{cgroup}").unlink()
+        (opened.pins.links / CGROUP.link_of(cgroup)).unlink()
     book = Book(opened)
     for cgroup in book.slots:
         book.attach(cgroup)

@@ -18,6 +18,7 @@ from ilax import selftest
 from ilax.bpf import Program
 from ilax.errors import ConflictError, IlaxError
 from ilax.hooks import program_set, switch, xdp_slot
+from ilax.hooks.places import XDP_INGRESS
 from ilax.hooks.program_set import Programs
 from ilax.instances.instance import Instance
 from ilax.instances.pins import PinFolder
@@ -255,7 +256,7 @@ def rollback(name: str) -> RollbackResult:
         current = held.enter_context(program_set.pinned(pins.programs))
         previous = held.enter_context(program_set.pinned(pins.previous))
         program_set.require_previous(pins, current, previous, opened.counters.map.id)
-        slot = xdp_slot.refusing(pins, previous[program_set.XDP_PROGRAM])
+        slot = xdp_slot.refusing(pins, previous[XDP_INGRESS.program])
         if slot is not None:
             raise ConflictError(
                 f"{slot} does not take the XDP program of the previous set: one of them knows "
