@@ -11,7 +11,7 @@ from ilax import address
 from ilax.bpf import Link, Program
 from ilax.bpf.link import BEFORE, TCX_EGRESS, TCX_INGRESS
 from ilax.hooks import attach
-from ilax.hooks.attach import TcMode
+from ilax.hooks.modes import TcMode
 from ilax.hooks.places import uplink_hooks
 from ilax.instances.instance import Instance
 from ilax.instances.transaction import Transaction

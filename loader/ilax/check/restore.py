@@ -10,7 +10,7 @@ from ilax.bpf import Program
 from ilax.check import installed
 from ilax.check.model import Needs
 from ilax.hooks import attach, program_set, switch, xdp_slot
-from ilax.hooks.attach import TcMode, XdpMode
+from ilax.hooks.modes import TcMode, XdpMode
 from ilax.hooks.places import XDP_INGRESS, beside, uplink_hooks
 from ilax.instances import lifecycle
 from ilax.instances.lifecycle import UpOptions

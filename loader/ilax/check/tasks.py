@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ilax.bpf import Program
 from ilax.check import hooks
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.snapshot import PROTOCOL_RA
 from ilax.check.view import View
 from ilax.endpoint import endpoints
 from ilax.endpoint.containers import GATEWAY
-from ilax.hooks import attach
-from ilax.hooks.attach import TcMode
-from ilax.hooks.places import CONTAINER, UPLINK_INGRESS
+from ilax.hooks.places import CONTAINER
 from ilax.instances.transaction import Transaction
 from ilax.system import sysctls
 from ilax.system.netlink import LOOPBACK, ROUTE_PROTOCOL
@@ -145,14 +142,10 @@ def _attach(view: View, index: int) -> None:
     hook = CONTAINER.at(index)
     pin = view.pins.links / hook.link
     dead = hook.link in view.links and view.links[hook.link].ifindex != index
-    mode = TcMode.AUTO if (view.pins.links / UPLINK_INGRESS.link).exists() else TcMode.CLSACT
-    with (
-        Transaction() as change,
-        Program.open_pinned(view.pins.programs / CONTAINER.program) as program,
-    ):
+    with Transaction() as change:
         if dead:
             pin.unlink(missing_ok=True)
-        attach.attach_tc(view.network, view.pins.links, hook, program, mode, change)
+        endpoints.attach_program(view.network, view.instance, index, change)
 
 
 def _device(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding]:

@@ -94,7 +94,7 @@ def up(
     """
     from ilax.hooks import tc_order as order
     from ilax.hooks import xdp_slot
-    from ilax.hooks.attach import TcMode, XdpMode
+    from ilax.hooks.modes import TcMode, XdpMode
     from ilax.instances import lifecycle
     from ilax.translation.fabric import Fabric
 

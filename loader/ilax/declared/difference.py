@@ -16,7 +16,7 @@ from ilax.declared.left_out import LeftOut, Skipped
 from ilax.declared.live import Device, Live, LiveEndpoint
 from ilax.declared.problems import Problems
 from ilax.endpoint.endpoints import Endpoint
-from ilax.hooks.attach import TcMode, XdpMode
+from ilax.hooks.modes import TcMode, XdpMode
 from ilax.hooks.xdp_slot import Slot
 from ilax.instances import lifecycle
 from ilax.limiting import limits

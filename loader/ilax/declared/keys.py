@@ -12,7 +12,7 @@ from ilax import units
 from ilax.address import Prefix, parse, parse_prefix
 from ilax.errors import UsageError
 from ilax.hooks import xdp_slot
-from ilax.hooks.attach import TcMode, XdpMode
+from ilax.hooks.modes import TcMode, XdpMode
 from ilax.limiting import limit_rules
 
 Read = Callable[[Any], Any]

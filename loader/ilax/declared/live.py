@@ -13,7 +13,8 @@ from ilax.endpoint import endpoints
 from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import NotFoundError
 from ilax.hooks import xdp_slot
-from ilax.hooks.places import CGROUP, CONTAINER, UPLINK_INGRESS, UPLINK_TC, XDP_INGRESS, is_beside
+from ilax.hooks.modes import tc_in_force
+from ilax.hooks.places import CGROUP, CONTAINER, UPLINK_TC, XDP_INGRESS, is_beside
 from ilax.instances import lifecycle, others, status
 from ilax.instances.instance import Instance
 from ilax.limiting import limits_gc
@@ -115,7 +116,6 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
     sir, rows = mappings.read_all(instance)
     slots = slots_by_cgroup(instance)
     book = Book(instance) if slots or with_limits else None
-    links = instance.pins.links
     return Live(
         fabric=known,
         bad_prefixes=prefixes.bad,
@@ -125,7 +125,7 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
         source=None if source is None else _address(source),
         xdp=_ifindex_of(instance, XDP_INGRESS.link) == uplink,
         chained=_slots(instance),
-        tc="tcx" if (links / UPLINK_INGRESS.link).exists() else "clsact",
+        tc=tc_in_force(instance.pins.links).value,
         capacities=status.capacities(instance),
         unfinished=[
             *(f"row {bad.index} of ilax_prefixes makes no sense" for bad in prefixes.bad),

@@ -12,14 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ilax.address import Address
-from ilax.bpf import Program
 from ilax.contract.tables import index_key
 from ilax.endpoint import endpoints
 from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import ConflictError, NotFoundError, SystemCallError, UsageError
 from ilax.hooks import attach
-from ilax.hooks.attach import TcMode
-from ilax.hooks.places import CONTAINER, UPLINK_INGRESS
+from ilax.hooks.places import CONTAINER
 from ilax.instances.instance import Instance, own_netns
 from ilax.instances.transaction import Transaction
 from ilax.limiting import limits
@@ -425,11 +423,6 @@ def _guard(
     endpoints.put_port(
         instance, endpoint.ifindex, endpoint.sir, endpoint.slot, any_source=options.any_source
     )
-    hook = CONTAINER.at(endpoint.ifindex)
-    with Program.open_pinned(instance.pins.programs / CONTAINER.program) as program:
-        # As on the uplink: an instance uses one way of attaching throughout.
-        by_link = (instance.pins.links / UPLINK_INGRESS.link).exists()
-        mode = TcMode.AUTO if by_link else TcMode.CLSACT
-        attach.attach_tc(network, instance.pins.links, hook, program, mode, change)
+    endpoints.attach_program(network, instance, endpoint.ifindex, change)
     # Undone before its program is: the device goes first.
     change.on_failure(network.delete_interface, endpoint.ifindex)

@@ -14,7 +14,7 @@ from ilax.contract import schema
 from ilax.contract.tables import index_key
 from ilax.errors import AddressError, ConflictError, MapFullError, NotFoundError
 from ilax.hooks import attach
-from ilax.hooks.attach import TcMode
+from ilax.hooks.modes import TcMode, tc_in_force
 from ilax.hooks.places import CONTAINER
 from ilax.instances.transaction import Transaction
 from ilax.system.netlink import LOOPBACK, interface_names
@@ -316,6 +316,15 @@ def put_port(
     row["slot"] = slot
     row["flags"] = schema.enum("ilax_port_flag")["ILAX_PORT_ANY_SOURCE"] if any_source else 0
     instance.ports.put(index_key(ifindex), row)
+
+
+def attach_program(network: Network, instance: Instance, ifindex: int, change: Transaction) -> None:
+    """Put the pinned container program on a device, as a step of a change."""
+    links = instance.pins.links
+    # As on the uplink: an instance uses one way of attaching throughout.
+    mode = TcMode.AUTO if tc_in_force(links) is TcMode.TCX else TcMode.CLSACT
+    with Program.open_pinned(instance.pins.programs / CONTAINER.program) as program:
+        attach.attach_tc(network, links, CONTAINER.at(ifindex), program, mode, change)
 
 
 def swap_programs(

@@ -11,7 +11,6 @@ whole change has succeeded. Nothing here ever removes what is not ours.
 from __future__ import annotations
 
 import contextlib
-import enum
 import errno
 import sys
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS, XDP_NATIVE
 from ilax.bpf.program import in_words
 from ilax.errors import ConflictError, NotFoundError, SystemCallError
 from ilax.hooks import places, tc_order
+from ilax.hooks.modes import TcMode, XdpMode
 from ilax.hooks.places import XDP_INGRESS, Hook
 from ilax.hooks.tc_order import Place
 from ilax.instances.transaction import Transaction
@@ -46,27 +46,6 @@ _ATTRIBUTE_HEADER = 4
 _NO_FILTERS = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
 
 _NO_TCX = (errno.EINVAL, errno.EOPNOTSUPP)
-
-
-class XdpMode(enum.StrEnum):
-    """How XDP is attached to the uplink.
-
-    Generic XDP is not offered: it runs on finished skbs, where tc does the same
-    job for less.
-    """
-
-    AUTO = "auto"  # native where it pays, or not at all
-    NATIVE = "native"
-    OFF = "off"
-    CHAIN = "chain"  # in force only: behind the foreign program that holds the hook
-
-
-class TcMode(enum.StrEnum):
-    """How tc programs are attached."""
-
-    AUTO = "auto"  # tcx, or clsact on kernels before 6.6
-    TCX = "tcx"
-    CLSACT = "clsact"
 
 
 def attach_tc(

@@ -21,7 +21,7 @@ from ilax.endpoint import containers, endpoints
 from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import ConflictError, NotFoundError, UsageError
 from ilax.hooks import attach, cgroup_attach, program_set, tc_order, xdp_slot
-from ilax.hooks.attach import TcMode, XdpMode
+from ilax.hooks.modes import TcMode, XdpMode
 from ilax.hooks.places import CGROUP, CONTAINER, UPLINK_TC, XDP_INGRESS, uplink_hooks
 from ilax.hooks.tc_order import Place
 from ilax.hooks.xdp_slot import Slot, SlotName

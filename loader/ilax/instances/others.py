@@ -19,7 +19,7 @@ from ilax.bpf import Link, Map
 from ilax.contract.layout_check import check_abi_row, map_differences
 from ilax.contract.tables import Table, index_key
 from ilax.errors import ConflictError, LayoutError, NotFoundError
-from ilax.hooks.attach import TcMode
+from ilax.hooks.modes import TcMode
 from ilax.hooks.places import UPLINK_INGRESS
 from ilax.instances.instance import own_netns
 from ilax.instances.pins import PinFolder, instances

@@ -11,7 +11,8 @@ from ilax.bpf import Link, Program
 from ilax.contract.tables import index_key
 from ilax.errors import IlaxError, NotFoundError
 from ilax.hooks import xdp_slot
-from ilax.hooks.places import UPLINK_INGRESS, XDP_INGRESS
+from ilax.hooks.modes import tc_in_force
+from ilax.hooks.places import XDP_INGRESS
 from ilax.translation import fabric
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def read(instance: Instance) -> Status:
         typed=known.typed,
         xdp=bool(slots) or any(link.link == XDP_INGRESS.link and link.ifindex for link in links),
         xdp_slots=slots,
-        tc="tcx" if any(link.link == UPLINK_INGRESS.link for link in links) else "clsact",
+        tc=tc_in_force(pins).value,
         links=links,
         endpoints=len(keys),
         mappings=instance.mappings.map.count(),
