@@ -10,7 +10,7 @@ import pytest
 from ilax import address
 from ilax.bpf import Link, Program
 from ilax.bpf.link import BEFORE, TCX_EGRESS, TCX_INGRESS
-from ilax.hooks import attach
+from ilax.hooks import clsact, tc_attach
 from ilax.hooks.modes import TcMode
 from ilax.hooks.places import uplink_hooks
 from ilax.instances.instance import Instance
@@ -82,7 +82,7 @@ def test_an_up_was_killed_on_its_way(host: Host) -> None:
             beside.pin(links(host) / "uplink_ingress_new")
         with Network() as network:
             # Its end, where the link would go, does not come.
-            attach.attach_tc(network, links(host), hook, into, TcMode.CLSACT, Transaction())
+            tc_attach.attach(network, links(host), hook, into, TcMode.CLSACT, Transaction())
         with Link.open_pinned(links(host) / "uplink_ingress") as link:
             link.update(out)
     ns.ip("-6", "neigh", "add", "fe80::11a", "lladdr", "02:00:00:00:01:1a", "dev", "other0")
@@ -235,7 +235,7 @@ def test_foreign_programs_are_named_and_left_alone(bare: Lab, tmp_path: Path) ->
         Network() as network,
         Program.open_pinned(programs(host) / "ilax_uplink_out") as out,
     ):
-        assert attach.swap_filter(network, hook, out, None, Transaction())
+        assert clsact.swap_filter(network, hook, out, None, Transaction())
     found = check(host.ilax)
     assert found.one("hook.other-program")["object"] == f"filter of {UPLINK} ingress"
     assert check(host.ilax, "--fix").ids == {"hook.xdp-foreign", "hook.foreign-before"}

@@ -11,7 +11,7 @@ from ilax.bpf.link import TCX_INGRESS, tcx_programs_on
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View, program_words
-from ilax.hooks import attach, xdp_slot
+from ilax.hooks import clsact, xdp_slot
 from ilax.hooks.places import CONTAINER, XDP_INGRESS, Hook, is_beside, of_link, uplink_hooks
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def without(view: View, hook: Hook) -> str | None:
     link = view.links.get(hook.link)
     if link is not None and link.ifindex == hook.ifindex:
         return None
-    if any(item.ours for item in attach.filters(view.network, hook)):
+    if any(item.ours for item in clsact.filters(view.network, hook)):
         return None
     return _lost(view, link)
 
@@ -95,7 +95,7 @@ def uplink(view: View) -> Iterator[Finding]:
         if seen is not None:
             yield NOT_ATTACHED.found(where, seen=seen, expected="our program", command=up)
         elif hook.link in view.links and any(
-            item.ours for item in attach.filters(view.network, hook)
+            item.ours for item in clsact.filters(view.network, hook)
         ):
             yield TWICE.found(where, seen="tcx link and clsact filter", expected="one", command=up)
     xdp = view.links.get(XDP_INGRESS.link)
@@ -166,7 +166,7 @@ def in_filters(view: View) -> Iterator[Finding]:
     """Each filter of ours runs the program that is pinned."""
     ports = {endpoint.ifindex for endpoint in view.endpoints}
     for hook in (*uplink_hooks(view.uplink_index), *map(CONTAINER.at, sorted(ports))):
-        number = attach.filter_program(view.network, hook) if hook.ifindex else None
+        number = clsact.filter_program(view.network, hook) if hook.ifindex else None
         if number:
             yield from _other(view, f"filter of {words(view, hook)}", hook.program, number)
 
@@ -226,7 +226,7 @@ def _foreign_on(view: View, hook: Hook, in_front: str) -> Iterator[Finding]:
     own = order.index(link.program_id) if link and link.program_id in order else len(order)
     before = [n for n in order[:own] if n not in view.programs_of_instances]
     after = [n for n in order[own + 1 :] if n not in view.programs_of_instances]
-    found = attach.filters(view.network, hook)
+    found = clsact.filters(view.network, hook)
     # The filters of clsact run behind all of tcx.
     ours = min((item.preference for item in found if item.ours), default=0)
     first = [f for f in found if not f.ours and own == len(order) and f.preference < ours]

@@ -9,7 +9,7 @@ from ilax.address import Address
 from ilax.bpf import Program
 from ilax.check import installed
 from ilax.check.model import Needs
-from ilax.hooks import attach, program_set, switch, xdp_slot
+from ilax.hooks import clsact, program_set, switch, xdp_slot
 from ilax.hooks.modes import TcMode, XdpMode
 from ilax.hooks.places import XDP_INGRESS, beside, uplink_hooks
 from ilax.instances import lifecycle
@@ -52,7 +52,7 @@ def _tc(view: View) -> TcMode:
     if any(name.startswith("uplink_") for name in view.links):
         return TcMode.TCX
     hooks = uplink_hooks(view.uplink_index)
-    if any(item.ours for hook in hooks for item in attach.filters(view.network, hook)):
+    if any(item.ours for hook in hooks for item in clsact.filters(view.network, hook)):
         return TcMode.CLSACT
     return TcMode.AUTO
 

@@ -12,7 +12,7 @@ from ilax.declared.difference import Difference, EndpointChange
 from ilax.declared.host import Names
 from ilax.endpoint import containers, endpoints
 from ilax.errors import EndpointsError, IlaxError, PrivilegeError
-from ilax.hooks.attach import detach_tc
+from ilax.hooks import tc_attach
 from ilax.hooks.places import CONTAINER
 from ilax.limiting import limits, limits_bulk, limits_gc
 from ilax.system.netlink import Network
@@ -181,5 +181,5 @@ class Steps:
                     continue
                 # The device before its program: a container is never without checks.
                 self.network.delete_interface(device.index)
-                detach_tc(None, self.instance.pins.links, CONTAINER.at(device.index))
+                tc_attach.detach(None, self.instance.pins.links, CONTAINER.at(device.index))
             endpoints.sweep_ports(self.instance)

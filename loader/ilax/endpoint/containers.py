@@ -16,7 +16,7 @@ from ilax.contract.tables import index_key
 from ilax.endpoint import endpoints
 from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import ConflictError, NotFoundError, SystemCallError, UsageError
-from ilax.hooks import attach
+from ilax.hooks import tc_attach
 from ilax.hooks.places import CONTAINER
 from ilax.instances.instance import Instance, own_netns
 from ilax.instances.transaction import Transaction
@@ -313,7 +313,7 @@ def _sweep(network: Network, instance: Instance, sirs: Collection[Address]) -> N
         if device is not None and (endpoints.is_unfinished(device) or device.alias in aliases):
             # The device before its program: a container is never without checks.
             network.delete_interface(index)
-            attach.detach_tc(None, instance.pins.links, CONTAINER.at(index))
+            tc_attach.detach(None, instance.pins.links, CONTAINER.at(index))
             instance.ports.delete(index_key(index))
     endpoints.sweep_ports(instance)
 

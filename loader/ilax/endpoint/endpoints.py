@@ -13,7 +13,7 @@ from ilax.bpf.map import ANY, EXIST, NO_EXIST
 from ilax.contract import schema
 from ilax.contract.tables import index_key
 from ilax.errors import AddressError, ConflictError, MapFullError, NotFoundError
-from ilax.hooks import attach
+from ilax.hooks import tc_attach
 from ilax.hooks.modes import TcMode, tc_in_force
 from ilax.hooks.places import CONTAINER
 from ilax.instances.transaction import Transaction
@@ -324,7 +324,7 @@ def attach_program(network: Network, instance: Instance, ifindex: int, change: T
     # As on the uplink: an instance uses one way of attaching throughout.
     mode = TcMode.AUTO if tc_in_force(links) is TcMode.TCX else TcMode.CLSACT
     with Program.open_pinned(instance.pins.programs / CONTAINER.program) as program:
-        attach.attach_tc(network, links, CONTAINER.at(ifindex), program, mode, change)
+        tc_attach.attach(network, links, CONTAINER.at(ifindex), program, mode, change)
 
 
 def swap_programs(
@@ -341,7 +341,7 @@ def swap_programs(
     for ifindex in keys.tolist():
         if ifindex in present:
             hook = CONTAINER.at(ifindex)
-            attach.attach_tc(network, instance.pins.links, hook, program, mode, change, previous)
+            tc_attach.attach(network, instance.pins.links, hook, program, mode, change, previous)
 
 
 def remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
@@ -375,7 +375,7 @@ def _remove(network: Network, instance: Instance, endpoint: Endpoint) -> None:
     if device is not None:
         network.delete_route(f"{endpoint.sir}/128", endpoint.ifindex)
         network.delete_neighbour(endpoint.ifindex, str(endpoint.sir))
-        attach.detach_tc(network, instance.pins.links, hook, CONTAINER.program)
+        tc_attach.detach(network, instance.pins.links, hook, CONTAINER.program)
         instance.ports.delete(index_key(endpoint.ifindex))
         instance.devices.delete(index_key(endpoint.ifindex))
     else:
@@ -393,7 +393,7 @@ def _made_it(network: Network, instance: Instance, device: Interface, endpoint: 
 
     Its alias says so; and where somebody has written another one, our program on it.
     """
-    return device.alias == link_alias(instance.name, endpoint.sir) or attach.is_attached(
+    return device.alias == link_alias(instance.name, endpoint.sir) or tc_attach.is_attached(
         network, instance.pins.links, CONTAINER.at(device.index), CONTAINER.program
     )
 
@@ -417,7 +417,7 @@ def remove_all(network: Network, instance: Instance) -> None:
     sweep_ports(instance)
     keys, _ = instance.ports.rows()
     for ifindex in keys.tolist():
-        attach.detach_tc(network, instance.pins.links, CONTAINER.at(ifindex), CONTAINER.program)
+        tc_attach.detach(network, instance.pins.links, CONTAINER.at(ifindex), CONTAINER.program)
         instance.ports.delete(index_key(ifindex))
 
 
@@ -439,7 +439,7 @@ def sweep_ports(instance: Instance) -> None:
 
 def forget_port(instance: Instance, ifindex: int) -> None:
     """Forget a port whose device is gone."""
-    attach.detach_tc(None, instance.pins.links, CONTAINER.at(ifindex))
+    tc_attach.detach(None, instance.pins.links, CONTAINER.at(ifindex))
     instance.devices.delete(index_key(ifindex))
     instance.ports.delete(index_key(ifindex))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ilax.bpf import Program
 from ilax.errors import NotFoundError
-from ilax.hooks import attach, xdp_slot
+from ilax.hooks import tc_attach, xdp_attach, xdp_slot
 
 if TYPE_CHECKING:
     from ilax.hooks.places import Hook
@@ -43,12 +43,12 @@ def find(network: Network, instance: Instance, place: Hook) -> Loaded | None:
     """
     links = instance.pins.links
     if place.is_xdp:
-        number, attached = attach.xdp_program_on(links, place.ifindex), "xdp"
+        number, attached = xdp_attach.program_on(links, place.ifindex), "xdp"
         if number is None:
             number = next((n for _, n in xdp_slot.programs(instance.pins) if n), None)
             attached = "slot"
     else:
-        found = attach.program_on(network, links, place)
+        found = tc_attach.program_on(network, links, place)
         number, attached = (None, "") if found is None else (found[0], found[1].value)
     if not number:
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ilax.bpf.link import tcx_programs_on
 from ilax.bpf.program import in_words
-from ilax.hooks import attach
+from ilax.hooks import clsact
 
 if TYPE_CHECKING:
     from ilax.hooks.places import Hook
@@ -35,7 +35,7 @@ def around(network: Network, hook: Hook, number: int) -> Strangers:
         number: of our program there.
     """
     order = tcx_programs_on(hook.ifindex, hook.direction)
-    filters = attach.filters(network, hook)
+    filters = clsact.filters(network, hook)
     programs = [f"program {in_words(n)} by tcx" for n in order]
     names = [f"filter {f.name} with preference {f.preference}" for f in filters]
     # All filters of clsact run behind all of tcx.

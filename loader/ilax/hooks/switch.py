@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ilax.bpf import Link, Program
 from ilax.contract.tables import index_key
 from ilax.errors import IlaxError, NotFoundError
-from ilax.hooks import attach, xdp_slot
+from ilax.hooks import clsact, xdp_slot
 from ilax.hooks.places import (
     CGROUP,
     CONTAINER,
@@ -68,10 +68,10 @@ def switch(
             changed += 1
             change.on_failure(_put_back, pin, before)
     for hook in _filter_hooks(instance):
-        number = attach.filter_program(network, hook)
+        number = clsact.filter_program(network, hook)
         if number is not None and number != programs[hook.program].id:
             before = _program(number, known, change)
-            attach.swap_filter(network, hook, programs[hook.program], before, change)
+            clsact.swap_filter(network, hook, programs[hook.program], before, change)
             changed += 1
     return changed + xdp_slot.swap(instance.pins, programs[XDP_INGRESS.program], change)
 
@@ -85,7 +85,7 @@ def at_work(network: Network, instance: Instance) -> set[int]:
             if info.ifindex or info.cgroup:
                 found.add(info.program_id)
     for hook in _filter_hooks(instance):
-        found.add(attach.filter_program(network, hook) or 0)
+        found.add(clsact.filter_program(network, hook) or 0)
     found |= {number for _, number in xdp_slot.programs(instance.pins)}
     return found - {0}
 

@@ -20,7 +20,7 @@ from ilax.contract.tables import Table, index_key
 from ilax.endpoint import containers, endpoints
 from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import ConflictError, NotFoundError, UsageError
-from ilax.hooks import attach, cgroup_attach, program_set, tc_order, xdp_slot
+from ilax.hooks import cgroup_attach, clsact, program_set, tc_attach, tc_order, xdp_attach, xdp_slot
 from ilax.hooks.modes import TcMode, XdpMode
 from ilax.hooks.places import CGROUP, CONTAINER, UPLINK_TC, XDP_INGRESS, uplink_hooks
 from ilax.hooks.tc_order import Place
@@ -255,15 +255,15 @@ def _take_down(opened: Instance, *, force: bool) -> None:
     shared = any(other.uplink == uplink for other in beside.at_work)
     with Network() as network:
         # XDP first: from then on tc does the whole job until it is gone, too.
-        attach.detach_xdp(pins.links)
+        xdp_attach.detach(pins.links)
         xdp_slot.leave(pins)
         endpoints.remove_all(network, opened)
         for hook in uplink_hooks(uplink):
             # Whoever shares an uplink does so by tcx: a filter there is not ours.
-            attach.detach_tc(None if shared else network, pins.links, hook)
+            tc_attach.detach(None if shared else network, pins.links, hook)
         if unfinished and not shared:
             # It may have been killed between the qdisc and its first filter.
-            attach.remove_empty_clsact(network, uplink)
+            clsact.remove_empty(network, uplink)
         before = _ways_of(opened)
         if before is not None:
             _leave(network, before, None, beside)
@@ -306,7 +306,7 @@ def _take_down_rest(pins: PinFolder, *, force: bool) -> list[str]:
         devices = {uplink, *network.interfaces_with_neighbour(SIR_GATEWAY, SIR_GATEWAY_MAC)}
         for index in devices - {0, *(other.uplink for other in beside.at_work)}:
             for hook in uplink_hooks(index):
-                attach.remove_filter(network, hook)
+                clsact.remove_filter(network, hook)
         _leave(network, ways, None, beside)
         for address in hosts:
             network.delete_address(LOOPBACK, address, 128)
@@ -407,10 +407,10 @@ def check(
         if slot is not None:
             xdp_slot.require_free(pins, slot)
         elif options.xdp is not XdpMode.OFF:
-            attach.without_xdp(network, pins.links, uplink.index, options.xdp)
+            xdp_attach.without(network, pins.links, uplink.index, options.xdp)
         if options.tc is TcMode.CLSACT:
             for hook in uplink_hooks(uplink.index):
-                attach.require_preference(network, hook)
+                clsact.require_preference(network, hook)
 
 
 def _place(network: Network, instance: str, options: UpOptions) -> tuple[Interface, Survey]:
@@ -551,17 +551,17 @@ def _attach_all(
     """Taker before giver: tc is in place before XDP hands packets over to it."""
     used = TcMode.AUTO
     for hook in uplink_hooks(ifindex):
-        used = attach.attach_tc(
+        used = tc_attach.attach(
             network, pins.links, hook, programs[hook.program], options.tc, change,
             previous[hook.program], options.tc_order,
         )  # fmt: skip
     name = XDP_INGRESS.program
     if slot is not None:
         xdp_slot.attach(pins, slot, programs[name], change)
-        change.on_success(attach.detach_xdp, pins.links)
+        change.on_success(xdp_attach.detach, pins.links)
         mode, note = XdpMode.CHAIN, _not_called(slot, ifindex)
     else:
-        mode, note = attach.attach_xdp(
+        mode, note = xdp_attach.attach(
             network, pins.links, ifindex, programs[name], options.xdp, change, previous[name]
         )
         change.on_success(xdp_slot.leave, pins)
@@ -573,7 +573,7 @@ def _slot(pins: PinFolder, options: UpOptions, uplink: Interface, held: ExitStac
     if options.xdp_chain is not None:
         return held.enter_context(Slot.open(options.xdp_chain))
     # On the hook and in a slot: of a killed `up` from one to the other.
-    if options.xdp is not XdpMode.AUTO or attach.xdp_program_on(pins.links, uplink.index):
+    if options.xdp is not XdpMode.AUTO or xdp_attach.program_on(pins.links, uplink.index):
         return None
     slots = held.enter_context(xdp_slot.remembered(pins))
     # One that is not ours any more is somebody else's place.
@@ -705,7 +705,7 @@ def _leave(network: Network, before: _Ways, now: _Ways | None, beside: Survey) -
     shared = any(other.uplink == before.uplink for other in beside.at_work)
     if now and now.uplink != before.uplink and not shared:
         for hook in uplink_hooks(before.uplink):
-            attach.remove_filter(network, hook)
+            clsact.remove_filter(network, hook)
 
 
 def _forgotten(opened: Instance, options: UpOptions) -> list[str]:
