@@ -13,7 +13,7 @@ from datapath.packets import TASK
 from datapath.plan import AUTO, CBIT, DOMAINS, PLAIN, PLAN
 from datapath.row import Row, leaves, passes, sends
 from datapath.world import Packet
-from ilax.instances.lifecycle import SIR_GATEWAY
+from ilax.instances.sir_routes import SIR_GATEWAY
 from model import Hook
 from model.address import address
 from model.tables import PREFIX_BLOCK, Prefix

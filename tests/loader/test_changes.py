@@ -15,7 +15,7 @@ from ilax.bpf import Link
 from ilax.endpoint import endpoints
 from ilax.errors import SystemCallError
 from ilax.hooks import program_set
-from ilax.instances import lifecycle
+from ilax.instances import bring_up, sir_routes
 from ilax.instances.pins import PinFolder
 
 from .conftest import BLOCK, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, sir
@@ -32,9 +32,9 @@ UP = (
 # Where a move to another uplink may fail: an object and what it is asked to do.
 Step = tuple[object, str]
 STEPS: list[Step] = [
-    (lifecycle, "_route"),
-    (lifecycle, "_put_routes"),
-    (lifecycle, "_write_config"),
+    (sir_routes, "route"),
+    (sir_routes, "_put_routes"),
+    (bring_up, "_write_config"),
     (endpoints, "swap_programs"),
     (program_set, "_exchange"),
     (endpoints, "put_host"),

@@ -19,8 +19,8 @@ from datapath.plan import CBIT
 from ilax.bpf import Map
 from ilax.cli import main
 from ilax.instances.instance import Instance
-from ilax.instances.lifecycle import SIR_GATEWAY
 from ilax.instances.pins import PinFolder
+from ilax.instances.sir_routes import SIR_GATEWAY
 from ilax.system.netlink import Network
 from lab.cgroups import own_cgroups
 

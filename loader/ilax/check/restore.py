@@ -12,9 +12,9 @@ from ilax.check.model import Needs
 from ilax.hooks import clsact, program_set, switch, xdp_slot
 from ilax.hooks.modes import TcMode, XdpMode
 from ilax.hooks.places import XDP_INGRESS, beside, uplink_hooks
-from ilax.instances import lifecycle
-from ilax.instances.lifecycle import UpOptions
+from ilax.instances import bring_up, take_down
 from ilax.instances.transaction import Transaction
+from ilax.instances.up_options import UpOptions
 from ilax.system.privileges import require_capabilities
 
 if TYPE_CHECKING:
@@ -94,22 +94,22 @@ def up(view: View) -> None:
     """Bring the instance up as it was. The caller holds the lock since it looked.
 
     Raises:
-        IlaxError: as `lifecycle.up`.
+        IlaxError: as `bring_up.up`.
     """
     wanted = options(view)
     assert wanted is not None, "only findings with a known `up` are mended by it"
-    lifecycle.prepare(wanted)
-    lifecycle.up_held(view.name, wanted)
+    bring_up.prepare(wanted)
+    bring_up.up_held(view.name, wanted)
 
 
 def down(view: View) -> None:
     """Take away what is left of the instance. The caller holds the lock since it looked.
 
     Raises:
-        IlaxError: as `lifecycle.down`.
+        IlaxError: as `take_down.down`.
     """
     require_capabilities("take an instance down")
-    lifecycle.down_held(view.name)
+    take_down.down_held(view.name)
 
 
 def pinned_fit(view: View) -> bool:

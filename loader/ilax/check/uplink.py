@@ -11,7 +11,7 @@ from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
 from ilax.instances import others
-from ilax.instances.lifecycle import SIR_GATEWAY, SIR_GATEWAY_MAC
+from ilax.instances.sir_routes import SIR_GATEWAY, SIR_GATEWAY_MAC
 from ilax.system.netlink import LOOPBACK, ROUTE_PROTOCOL
 
 GONE = kind("uplink.gone", Severity.ERROR, "the uplink is not there any more")

@@ -95,12 +95,13 @@ def up(
     from ilax.hooks import tc_order as order
     from ilax.hooks import xdp_slot
     from ilax.hooks.modes import TcMode, XdpMode
-    from ilax.instances import lifecycle
+    from ilax.instances import bring_up
+    from ilax.instances.up_options import UpOptions
     from ilax.translation.fabric import Fabric
 
-    result = lifecycle.up(
+    result = bring_up.up(
         context.instance,
-        lifecycle.UpOptions(
+        UpOptions(
             uplink=uplink,
             fabric=Fabric(sir_prefixes, locators, blocks, cbit=cbit, typed=typed),
             gateway=gateway,
@@ -136,9 +137,9 @@ def down(context: Context, force: bool) -> None:
     Example:
       ilax down
     """
-    from ilax.instances import lifecycle
+    from ilax.instances import take_down
 
-    left = lifecycle.down(context.instance, force=force)
+    left = take_down.down(context.instance, force=force)
     lines = [f"instance {context.instance} is down", *(f"left: {what}" for what in left)]
     if left:
         lines[0] += "; its maps were not complete, so this may be of it and was left"

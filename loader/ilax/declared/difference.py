@@ -18,7 +18,7 @@ from ilax.declared.problems import Problems
 from ilax.endpoint.endpoints import Endpoint
 from ilax.hooks.modes import TcMode, XdpMode
 from ilax.hooks.xdp_slot import Slot
-from ilax.instances import lifecycle
+from ilax.instances.up_options import UpOptions
 from ilax.limiting import limits
 from ilax.system.netlink import interface_names, namespace_path
 
@@ -93,10 +93,10 @@ class Difference:
         )
 
 
-def options_of(document: Document) -> lifecycle.UpOptions:
+def options_of(document: Document) -> UpOptions:
     """What `up` is asked for by a document."""
     up = document.up
-    return lifecycle.UpOptions(
+    return UpOptions(
         uplink=up.uplink,
         fabric=document.fabric,
         gateway=up.gateway,

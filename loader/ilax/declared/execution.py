@@ -27,7 +27,7 @@ from ilax.declared.problems import Problems
 from ilax.declared.steps import Steps
 from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import EndpointsError, IlaxError, NotFoundError, OlderMinorError
-from ilax.instances import lifecycle
+from ilax.instances import bring_up, up_checks
 from ilax.instances.instance import Instance
 from ilax.instances.pins import PinFolder
 from ilax.system.netlink import Network
@@ -79,7 +79,7 @@ def plan(instance: str, file: str, *, prune: bool, skip_missing: bool = False) -
             if found.up:
                 orphans = _orphans(document, found)
                 try:
-                    lifecycle.check(instance, opened, difference.options_of(document), orphans)
+                    up_checks.check(instance, opened, difference.options_of(document), orphans)
                 except IlaxError as error:
                     blocked = error
     return Planned(found, blocked, list(document.notes))
@@ -117,7 +117,7 @@ def apply(
         done_before = ""
         if first is None or first.up:
             orphans = _orphans(document, first) if first is not None else []
-            notes += lifecycle.up(instance, difference.options_of(document), orphans).notes
+            notes += bring_up.up(instance, difference.options_of(document), orphans).notes
             done_before = _told(orphans)
         try:
             with Instance.open(instance) as opened:

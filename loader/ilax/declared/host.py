@@ -17,8 +17,8 @@ from ilax.declared.left_out import LeftOut
 from ilax.declared.positions import Path
 from ilax.declared.problems import Problems
 from ilax.errors import IlaxError, NotFoundError
-from ilax.instances import lifecycle
 from ilax.instances.instance import own_netns
+from ilax.instances.up_checks import why_no_uplink
 from ilax.system import netlink
 from ilax.system.cgroups import Cgroup, Tree
 from ilax.system.namespaces import named as named_namespaces
@@ -54,7 +54,7 @@ def resolve(document: Document, network: Network, problems: Problems) -> Names:
     names = Names()
     try:
         names.uplink = network.interface(document.up.uplink)
-        if why := lifecycle.why_no_uplink(names.uplink):
+        if why := why_no_uplink(names.uplink):
             problems.add(("up", "uplink"), why)
     except IlaxError as error:
         problems.add(("up", "uplink"), error)

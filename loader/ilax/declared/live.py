@@ -15,8 +15,9 @@ from ilax.errors import NotFoundError
 from ilax.hooks import xdp_slot
 from ilax.hooks.modes import tc_in_force
 from ilax.hooks.places import CGROUP, CONTAINER, UPLINK_TC, XDP_INGRESS, is_beside
-from ilax.instances import lifecycle, others, status
+from ilax.instances import others, status
 from ilax.instances.instance import Instance
+from ilax.instances.sir_routes import SIR_GATEWAY
 from ilax.limiting import limits_gc
 from ilax.limiting.limit_book import Book, slots_by_cgroup
 from ilax.system.ethtool import driver_of
@@ -109,7 +110,7 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
         gateway = Address(int(row["gateway"]["prefix"]), int(row["gateway"]["identifier"]))
     prefixes = fabric.survey(instance)
     known = prefixes.fabric
-    routes = network.routes_via(lifecycle.SIR_GATEWAY)
+    routes = network.routes_via(SIR_GATEWAY)
     sources = {destination: source for (destination, _), source in routes.items()}
     own = {str(p): sources.get(str(p)) for p in known.sir_prefixes} if known else {}
     source = next((text for text in own.values() if text), None)
