@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -71,8 +70,9 @@ def _devices(_: click.Context) -> Iterable[str]:
 
 
 def _namespaces(_: click.Context) -> list[str]:
-    folder = Path("/run/netns")
-    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+    from ilax.system.namespaces import named
+
+    return [path.name for path in named()]
 
 
 def _places(ctx: click.Context) -> list[str]:

@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
@@ -21,7 +21,8 @@ from ilax.instances.instance import own_netns
 from ilax.instances.up_checks import why_no_uplink
 from ilax.system import netlink
 from ilax.system.cgroups import Cgroup, Tree
-from ilax.system.namespaces import named as named_namespaces
+from ilax.system.namespaces import each as each_namespace
+from ilax.system.namespaces import name_of
 from ilax.system.netlink import Interface, Network
 
 _SIOCGIFHWADDR = 0x8927
@@ -163,19 +164,7 @@ def _mac(probe: socket.socket, device: str) -> bytes | None:
 
 def namespaces() -> Iterator[tuple[str, FilePath]]:
     """Network namespaces by the name that `endpoint add` takes: names, then processes."""
-    seen = {own_netns()}
-    for name, path in _candidates():
-        with suppress(OSError):
-            number = path.stat().st_ino
-            if number not in seen:
-                seen.add(number)
-                yield name, path
-
-
-def _candidates() -> Iterator[tuple[str, FilePath]]:
-    for path in named_namespaces():
-        # A name of digits would be taken for a process.
-        yield (str(path) if path.name.isdigit() else path.name), path
-    for path in sorted(FilePath("/proc").iterdir()):
-        if path.name.isdigit():
-            yield path.name, path / "ns/net"
+    own = own_netns()
+    for number, path in each_namespace():
+        if number != own:
+            yield name_of(path), path

@@ -6,37 +6,57 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ilax.system.netlink import errors, is_namespace
+from ilax.system.netlink import NAMED, errors, is_namespace
 
 if TYPE_CHECKING:
     from ilax.system.netlink import Network
 
-_NAMED = Path("/run/netns")
+_PROCESSES = Path("/proc")
 _UNKNOWN = 0xFFFFFFFF
 
 
-def visible() -> dict[int, Path]:
-    """Path of each namespace that has a name or a process, by inode number.
+def each() -> Iterator[tuple[int, Path]]:
+    """Inode number and path of each namespace that has a name or a process: names first.
 
     One that only lives by a descriptor, or a mount elsewhere, is not among them.
     """
-    found: dict[int, Path] = {}
-    processes = (
-        Path(entry.path, "ns/net") for entry in os.scandir("/proc") if entry.name.isdigit()
-    )
-    for path in (*named(), *processes):
-        # Processes come and go, and those of others may be hidden.
-        with contextlib.suppress(OSError):
-            found.setdefault(path.stat().st_ino, path)
-    return found
+    seen = set()
+    for path in chain(named(), _of_processes()):
+        try:
+            number = path.stat().st_ino
+        except OSError:
+            continue  # processes come and go, and those of others may be hidden
+        if number not in seen:
+            seen.add(number)
+            yield number, path
+
+
+def _of_processes() -> Iterator[Path]:
+    for folder in _PROCESSES.iterdir():
+        if folder.name.isdigit():
+            yield folder / "ns/net"
+
+
+def visible() -> dict[int, Path]:
+    """Path of each namespace that has a name or a process, by inode number."""
+    return dict(each())
+
+
+def name_of(path: Path) -> str:
+    """What `namespace_path` makes that path of."""
+    if path.is_relative_to(_PROCESSES):
+        return path.relative_to(_PROCESSES).parts[0]
+    # A name of digits would be taken for a process.
+    return str(path) if path.name.isdigit() else path.name
 
 
 def named() -> Iterator[Path]:
     """Namespaces that have a name; a file that only lies there is none."""
-    for path in sorted(_NAMED.iterdir()) if _NAMED.is_dir() else []:
+    for path in sorted(NAMED.iterdir()) if NAMED.is_dir() else []:
         # What a killed `ip netns` has left is a plain file, and stays.
         with contextlib.suppress(OSError):
             if is_namespace(path):

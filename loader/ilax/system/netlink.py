@@ -36,6 +36,8 @@ _FAMILY = socket.AF_INET6
 # Of the first byte of an Ethernet address.
 _MULTICAST, _LOCAL = 1, 2
 _MAC_BYTES = 6
+# Where `ip netns` keeps the names of network namespaces.
+NAMED = Path("/run/netns")
 # <linux/nsfs.h>, <linux/sched.h>
 _NS_GET_NSTYPE = 0xB703
 _CLONE_NEWNET = 0x40000000
@@ -388,7 +390,7 @@ def namespace_path(name: str) -> Path:
     elif "/" in name:
         path = Path(name)
     else:
-        path = Path("/run/netns") / name
+        path = NAMED / name
     try:
         if not is_namespace(path):
             raise NotFoundError(f"{path} is no network namespace; nothing was changed")
