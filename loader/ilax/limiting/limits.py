@@ -92,20 +92,15 @@ def put(instance: Instance, cgroup: Cgroup, wish: Wish) -> Outcome:
             raise error.named(book.cgroups.name(error.cgroup)) from None
         book.check(tree)
         with Transaction() as change:
-            old_rules = None if slot is None else book.rules(slot)
+            old_rules = {} if slot is None else {cgroup.id: book.rules(slot)}
             if slot is None:
-                slot = book.allocate(cgroup, rules, tree)
-                change.on_failure(book.clear, cgroup.id)
+                slot = book.add(cgroup, rules, tree)
+                change.on_failure(book.drop_rows, [cgroup.id])
             if fresh:
                 # It lets everything pass until it is told its slot.
                 change.on_failure(cgroup_attach.detach, instance, cgroup.id)
                 cgroup_attach.attach(instance, cgroup)
-            if cgroup.id not in before:
-                book.publish(cgroup.id)
-                change.on_failure(book.withdraw, cgroup.id)
-            change.on_failure(
-                book.rewrite, book.tree, {} if old_rules is None else {cgroup.id: old_rules}
-            )
+            change.on_failure(book.rewrite, book.tree, old_rules)
             book.rewrite(tree, {cgroup.id: rules})
             book.attach(cgroup.id)
         return Outcome(cgroup.name, slot, fresh, _moved(book, before, cgroup.id))
