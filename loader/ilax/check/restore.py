@@ -11,7 +11,7 @@ from ilax.check import installed
 from ilax.check.model import Needs
 from ilax.hooks import clsact, program_set, switch, xdp_slot
 from ilax.hooks.modes import TcMode, XdpMode
-from ilax.hooks.places import XDP_INGRESS, beside, uplink_hooks
+from ilax.hooks.places import UPLINK_TC, XDP_INGRESS, beside, uplink_hooks
 from ilax.instances import bring_up, take_down
 from ilax.instances.transaction import Transaction
 from ilax.instances.up_options import UpOptions
@@ -49,7 +49,7 @@ def _xdp(view: View) -> XdpMode:
 
 
 def _tc(view: View) -> TcMode:
-    if any(name.startswith("uplink_") for name in view.links):
+    if any(name.startswith(kind.link) for kind in UPLINK_TC for name in view.links):
         return TcMode.TCX
     hooks = uplink_hooks(view.uplink_index)
     if any(item.ours for hook in hooks for item in clsact.filters(view.network, hook)):

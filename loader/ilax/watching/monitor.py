@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from ilax.address import Address
 from ilax.errors import ConflictError
 from ilax.frames import Link, Packet, Record, decode, guess_link
+from ilax.hooks.places import CGROUP
 from ilax.translation import domain
 from ilax.watching import counters, events
 from ilax.watching.events import Event
@@ -202,7 +203,7 @@ class Watch:
         self._reader.close()
 
     def _explain(self, event: Event) -> Drop:
-        at_cgroup = event.hook == "cgroup"
+        at_cgroup = event.hook == CGROUP.name
         link = Link.RAW if at_cgroup else guess_link(event.data, event.length)
         return Drop(
             # By the clock as it is now: it may have been set since we began.
