@@ -57,7 +57,7 @@ def test_a_mount_that_somebody_made_is_used(lab: Lab) -> None:
 
 
 def test_an_instance_that_is_hidden_is_not_said_to_be_started(running: Lab) -> None:
-    for command in ("status", "down", "mapping list"):
+    for command in ("status", "down", "mapping list", "upgrade", "rollback"):
         done = _shell(running, f"$ILAX {command}")
         assert done.returncode == NOT_FOUND, done
         assert "no bpffs is mounted" in done.stderr and "nsenter --net" in done.stderr

@@ -14,7 +14,7 @@ from ilax.check.view import View
 from ilax.errors import LayoutError, NotFoundError, OlderMinorError
 from ilax.hooks import program_set, xdp_slot
 from ilax.instances.instance import own_netns
-from ilax.instances.pins import remove_folder
+from ilax.instances.pins import bpffs_is_mounted, remove_folder
 from ilax.system import namespaces
 
 NOT_UP = kind("instance.not-up", Severity.ERROR, "there is no such instance")
@@ -80,6 +80,8 @@ def presence(view: View) -> Iterator[Finding]:
             expected="maps that can be opened",
             command=view.command("check") + "  # as root",
         )
+    elif not bpffs_is_mounted():
+        return  # it may be up all the same: host.no-bpffs says why that cannot be seen
     elif not pins.base.is_dir():
         yield NOT_UP.found(view.name, seen="no pins", expected="an instance", command=up)
     elif not pins.maps.is_dir():

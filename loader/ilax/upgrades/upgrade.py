@@ -104,8 +104,7 @@ def upgrade(name: str, options: UpgradeOptions, tell: Progress) -> UpgradeResult
     with ExitStack() as held:
         if OlderMajor.find(pins) is not None:
             return _migrate(pins, options, tell)
-        if not pins.maps.is_dir():
-            Instance.open(name).close()  # says what is wrong
+        _require_up(pins)
         meter = held.enter_context(Meter(pins))
         earlier = held.enter_context(program_set.pinned(pins.programs))
         first = meter.read(earlier)
@@ -249,6 +248,7 @@ def rollback(name: str) -> RollbackResult:
     """
     require_capabilities("roll an instance back")
     pins = PinFolder(name)
+    _require_up(pins)
     with Network() as network, pins.lock(), ExitStack() as held, Transaction() as change:
         opened = held.enter_context(Instance.open(name))
         opened.require_own_netns("roll it back")
@@ -269,6 +269,17 @@ def rollback(name: str) -> RollbackResult:
         # Last: a killed rollback that is run again ends here, and not where it began.
         program_set.swap_places(pins, change)
         return RollbackResult(hooks, _tags(previous))
+
+
+def _require_up(pins: PinFolder) -> None:
+    """Raise where there are no maps, before the lock: without bpffs there is no place for it.
+
+    Raises:
+        NotFoundError: the instance is not up.
+        LayoutError: it has another contract.
+    """
+    if not pins.maps.is_dir():
+        Instance.open(pins.instance).close()  # says what is wrong
 
 
 def _ids(programs: Programs) -> set[int]:
