@@ -9,6 +9,15 @@ from __future__ import annotations
 
 import errno as errno_module
 import os
+import re
+
+# How a message ends that tells what an error left as it was.
+_NO_EFFECT = re.compile(r"[;,] (?:so )?nothing was (?:changed|written)\b")
+
+
+def without_effect(text: str) -> str:
+    """A message without the words that nothing was changed, for where that goes without saying."""
+    return _NO_EFFECT.sub("", text)
 
 
 class IlaxError(Exception):
@@ -19,6 +28,10 @@ class IlaxError(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+
+    def leave_effect_out(self) -> None:
+        """Drop the words that nothing was changed."""
+        self.args = (without_effect(self.args[0]), *self.args[1:])
 
 
 class UsageError(IlaxError):
@@ -162,7 +175,7 @@ class EndpointsError(IlaxError):
         lines = [super().__str__()]
         for sir, error in self.failed:
             # Of this endpoint nothing was; of others much may have been.
-            lines.append(f"endpoint {sir}: {str(error).partition('; nothing was changed')[0]}")
+            lines.append(f"endpoint {sir}: {without_effect(str(error))}")
             lines += [
                 f"  {more}" for more in (*getattr(error, "__notes__", ()), error.hint) if more
             ]

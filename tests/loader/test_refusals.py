@@ -15,7 +15,7 @@ from ilax.bpf import Map
 from ilax.instances.pins import PinFolder
 from ilax.system import netlink
 
-from .conftest import BLOCK, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, ip, sir
+from .conftest import BLOCK, FILE_HEAD, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, ip, sir
 from .test_changes import _network as network
 from .test_check import check, ids
 
@@ -63,6 +63,50 @@ def test_nothing_is_begun_where_pins_cannot_be_changed(
     assert looked.returncode == 0, looked.stdout
     assert network(running) == before
     assert check(running) == []
+
+
+# --- commands that change nothing anyway ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("endpoint", "show", sir(7)),
+        ("explain", "--in", "nobody", "--dst", sir(7)),
+        ("plan", "no-such-file"),
+        ("plan", "-"),
+        ("check", "--ignore", "no.such.finding"),
+        ("limit", "show", "no-such-cgroup"),
+        ("limit", "watch", "no-such-cgroup"),
+        ("monitor", "--interface", "no-such-device"),
+    ],
+    ids=lambda command: "-".join(command[:2]),
+)
+def test_who_only_reads_does_not_say_that_nothing_was_changed(
+    running: Lab, command: tuple[str, ...]
+) -> None:
+    refused = running.ilax(*command, text="[up]\nuplink = 1\n")
+    assert refused.exit_code not in (0, 1)
+    assert "nothing was changed" not in str(refused.exception) + refused.output
+
+
+def test_a_plan_that_would_be_refused_says_only_why(running: Lab) -> None:
+    text = f"{FILE_HEAD}max-limits = 7\n"
+    planned = running.ilax("plan", "-", text=text)
+    assert planned.exit_code == CONFLICT
+    assert "would be refused" in planned.stderr
+    assert "nothing was changed" not in planned.output + planned.stderr
+    assert "nothing was changed" in str(running.ilax("apply", "-", text=text).exception)
+
+
+def test_reading_elsewhere_changes_nothing_and_does_not_say_so(running: Lab) -> None:
+    with (
+        Path(f"/run/netns/{running.container}").open() as other,
+        netlink.inside(other.fileno()),
+    ):
+        for command in (("export",), ("plan", "-"), ("endpoint", "list")):
+            refused = running.ilax(*command, text=FILE_HEAD)
+            assert "nothing was changed" not in str(refused.exception), command
 
 
 # --- an instance of another namespace --------------------------------------------

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 import ilax
 from ilax.address import parse, parse_prefix, to_wire
 from ilax.cli import check, cli, limit, status
-from ilax.cli.context import SecondsType
+from ilax.cli.context import ReadingCommand, SecondsType
 from ilax.errors import IlaxError, NotFoundError, UsageError
 from ilax.instances.status import LinkStatus
 from ilax.limiting.limit_readings import Rates
@@ -49,6 +49,36 @@ def commands(context: click.Context | None = None) -> Iterator[click.Context]:
         yield child
         if isinstance(command, click.Group):
             yield from commands(child)
+
+
+# What a command says of an error that changed nothing: only if it could have changed something.
+CHANGING = {
+    *("up", "down", "upgrade", "rollback", "apply", "check --fix", "limit gc"),
+    *("endpoint add", "endpoint set", "endpoint del"),
+    *("mapping add", "mapping del", "mapping import", "limit set", "limit del"),
+}
+
+
+def test_every_command_says_whether_it_only_reads() -> None:
+    found = {
+        context.command_path.removeprefix("ilax ")
+        for context in commands()
+        if not isinstance(context.command, click.Group | ReadingCommand)
+    }
+    # `check` and `limit gc` decide by their options.
+    assert found == CHANGING - {"check --fix"} | {"check"}
+
+
+def test_the_words_that_nothing_was_changed_can_be_left_out() -> None:
+    for text, wanted in (
+        ("no interface x; nothing was changed", "no interface x"),
+        ("2 problems; nothing was changed\n  a:1: b", "2 problems\n  a:1: b"),
+        ("cannot set it, so nothing was changed", "cannot set it"),
+        ("nothing was exported", "nothing was exported"),
+    ):
+        error = NotFoundError(text, hint="a hint")
+        error.leave_effect_out()
+        assert (str(error), error.hint) == (wanted, "a hint")
 
 
 # --- options of all commands ---------------------------------------------------------

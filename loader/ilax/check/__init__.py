@@ -29,7 +29,7 @@ from ilax.check import (
 )
 from ilax.check.model import CHECKS, KINDS, Check, Finding, Kind, Remedy, Severity, kind
 from ilax.check.view import View
-from ilax.errors import IlaxError
+from ilax.errors import IlaxError, without_effect
 from ilax.instances.pins import PinFolder
 
 __all__ = ["KINDS", "Finding", "Kind", "Mended", "Remedy", "Report", "Severity", "look", "mend"]
@@ -119,7 +119,7 @@ def _run(one: Check, view: View) -> Iterator[Finding]:
         yield from one.look(view)
     # A check that breaks must not hide what the others find.
     except Exception as error:
-        text = str(error).partition("; nothing")[0]
+        text = without_effect(str(error))
         yield FAILED.found(
             one.name,
             seen=text if isinstance(error, IlaxError) else f"{type(error).__name__}: {text}",

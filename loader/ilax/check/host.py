@@ -46,6 +46,6 @@ def machine(view: View) -> Iterator[Finding]:
         yield NO_BPFFS.found(
             BPFFS,
             seen="another file system, or none",
-            expected="bpffs; `ip netns exec` hides the one of the host, `nsenter --net=...` does not",
+            expected="bpffs; `ip netns exec` hides the host's, `nsenter --net=...` does not",
             command=f"mount -t bpf bpf {BPFFS} -o mode=0700",
         )

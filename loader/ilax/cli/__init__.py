@@ -119,7 +119,7 @@ def main() -> None:
     except PermissionError as error:
         _fail(
             PrivilegeError(
-                f"cannot open {error.filename}: {error.strerror}; nothing was changed",
+                f"cannot open {error.filename}: {error.strerror}",
                 hint="pins are readable by their owner only: run as root",
             )
         )

@@ -7,7 +7,7 @@ import click
 
 from ilax import address as arithmetic
 from ilax.address import Address, Prefix
-from ilax.cli.context import ADDRESS, PREFIX_64, Context, pass_context, plain
+from ilax.cli.context import ADDRESS, PREFIX_64, Context, ReadingCommand, pass_context, plain
 
 
 @click.group()
@@ -20,7 +20,7 @@ def address() -> None:
     """
 
 
-@address.command()
+@address.command(cls=ReadingCommand)
 @click.argument("sir", type=ADDRESS)
 @click.option("--locator", required=True, type=PREFIX_64, help="Prefix of the host, /64.")
 @click.option("--cbit/--no-cbit", default=True, show_default=True, help="Mark it on the wire.")
@@ -36,7 +36,7 @@ def encode(context: Context, sir: Address, locator: Prefix, cbit: bool, typed: b
     _show(context, arithmetic.encode(str(sir), str(locator), cbit=cbit, typed=typed))
 
 
-@address.command()
+@address.command(cls=ReadingCommand)
 @click.argument("text", metavar="ADDRESS", type=ADDRESS)
 @click.option("--sir-prefix", required=True, type=PREFIX_64, help="Prefix of the domain, /64.")
 @click.option("--cbit/--no-cbit", default=True, show_default=True, help="It is marked.")

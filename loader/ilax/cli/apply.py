@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ilax.cli.context import Context, bar, pass_context
+from ilax.cli.context import Context, ReadingCommand, bar, pass_context
 from ilax.errors import IlaxError, UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _show = click.option(
 )  # fmt: skip
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.argument("file")
 @_prune
 @_skip_missing
@@ -64,6 +64,8 @@ def plan(
 
     planned = execution.plan(context.instance, file, prune=prune, skip_missing=skip_missing)
     lines = report.lines(planned.difference, show)
+    if planned.blocked:
+        planned.blocked.leave_effect_out()
     blocked = [str(planned.blocked)] if planned.blocked else []
     lines += [f"note: {note}" for note in planned.notes]
     told = report.as_json(planned.difference, show)
@@ -136,7 +138,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
             raise
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.option(
     "--mappings", metavar="FILE",
     help="Write the mappings there (CSV, or JSON lines by its name) and name the file.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from ilax.address import Address, Prefix, parse
-from ilax.cli.context import PREFIX, PREFIX_64, Context, pass_context, plain
+from ilax.cli.context import PREFIX, PREFIX_64, Context, ReadingCommand, pass_context, plain
 from ilax.errors import AddressError, UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _domain_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@capture.command("to-sir")
+@capture.command("to-sir", cls=ReadingCommand)
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
 @_domain_options
@@ -86,7 +86,7 @@ def to_sir(
     _run(context, source, target, rewrite.to_sir(translator))
 
 
-@capture.command("to-wire")
+@capture.command("to-wire", cls=ReadingCommand)
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
 @_domain_options

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ilax.cli import offers
-from ilax.cli.context import Context, pass_context, plain, table
+from ilax.cli.context import Context, only_reading, pass_context, plain, table
 
 if TYPE_CHECKING:
     from ilax.check import Finding, Report
@@ -74,11 +74,15 @@ def check(
     unknown = sorted(set(ignored) - checking.KINDS.keys())
     if unknown:
         raise UsageError(
-            f"there is no finding {unknown[0]}; nothing was changed",
+            f"there is no finding {unknown[0]}",
             hint="`ilax check --list` shows all",
         )
     start = time.perf_counter()
-    report = checking.mend(context.instance) if fix else checking.look(context.instance)
+    if fix:
+        report = checking.mend(context.instance)
+    else:
+        with only_reading():
+            report = checking.look(context.instance)
     findings = [f for f in report.findings if f.id not in ignored]
     if report_file is not None:
         from ilax.check import record

@@ -6,7 +6,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import BashComplete, get_completion_class
 
-from ilax.cli.context import Context, pass_context
+from ilax.cli.context import Context, ReadingCommand, pass_context
 
 # As click's own, but for colons: bash splits words at them, and addresses are full of
 # them. So words are taken from the line, and what bash holds for done is cut off again.
@@ -38,7 +38,7 @@ class _Bash(BashComplete):
     source_template = _BASH
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 @pass_context

@@ -38,6 +38,25 @@ class Context:
         click.echo(json.dumps(plain(value), indent=2) if self.as_json else text)
 
 
+@contextlib.contextmanager
+def only_reading() -> Iterator[None]:
+    """What changes nothing, so that its errors need not say that they have not."""
+    try:
+        yield
+    except IlaxError as error:
+        error.leave_effect_out()
+        raise
+
+
+class ReadingCommand(click.Command):
+    """A command that changes nothing, whatever it is told."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it."""
+        with only_reading():
+            return super().invoke(ctx)
+
+
 def taken_down(instance: Instance) -> IlaxError:
     """What is said when there is nothing more to look at."""
     return IlaxError(f"instance {instance.name} was taken down")

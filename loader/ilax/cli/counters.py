@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import click
 
-from ilax.cli.context import Context, pass_context, table
+from ilax.cli.context import Context, ReadingCommand, pass_context, table
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.option("--all", "zeros", is_flag=True, help="Also reasons that never counted.")
 @pass_context
 def counters(context: Context, zeros: bool) -> None:

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from ilax.address import Address
 from ilax.cli import offers
-from ilax.cli.context import ADDRESS, Context, pass_context, plain, table
+from ilax.cli.context import ADDRESS, Context, ReadingCommand, pass_context, plain, table
 from ilax.errors import IlaxError
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def delete(context: Context, sir: Address) -> None:
     context.show(removed, f"endpoint {removed.sir} removed")
 
 
-@endpoint.command("list")
+@endpoint.command("list", cls=ReadingCommand)
 @pass_context
 def list_all(context: Context) -> None:
     """List the endpoints.
@@ -225,7 +225,7 @@ def list_all(context: Context) -> None:
     )
 
 
-@endpoint.command("show")
+@endpoint.command("show", cls=ReadingCommand)
 @click.argument("sir", type=ADDRESS, shell_complete=offers.ENDPOINTS)
 @pass_context
 def show(context: Context, sir: Address) -> None:

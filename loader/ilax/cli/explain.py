@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ilax.cli import offers
-from ilax.cli.context import ADDRESS, Context, pass_context
+from ilax.cli.context import ADDRESS, Context, ReadingCommand, pass_context
 
 if TYPE_CHECKING:
     from ilax.address import Address
@@ -20,7 +20,7 @@ UNEXPECTED = 10
 _PORT = click.IntRange(1, 65535)
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.option(
     "--in",
     "where",

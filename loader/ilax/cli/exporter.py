@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ilax.cli.context import Context, SecondsType, pass_context
+from ilax.cli.context import Context, ReadingCommand, SecondsType, pass_context
 
 if TYPE_CHECKING:
     from ilax.exporter.collector import Collector
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _CHOICE = "all|top:N|none"
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.option(
     "--listen", default="[::1]:9119", show_default=True, metavar="ADDRESS:PORT",
     help="Where to listen. Port 0: a free one.",

@@ -15,7 +15,17 @@ import click
 
 from ilax import units
 from ilax.cli import offers
-from ilax.cli.context import Context, Parsed, SecondsType, counted, pass_context, plain, table
+from ilax.cli.context import (
+    Context,
+    Parsed,
+    ReadingCommand,
+    SecondsType,
+    counted,
+    only_reading,
+    pass_context,
+    plain,
+    table,
+)
 from ilax.errors import UsageError
 
 if TYPE_CHECKING:
@@ -181,7 +191,7 @@ def _moved(outcome: Outcome) -> list[str]:
     return [f"note: {name} has another parent now" for name in outcome.moved]
 
 
-@limit.command("list")
+@limit.command("list", cls=ReadingCommand)
 @pass_context
 def list_all(context: Context) -> None:
     """List the limits, with what they passed and dropped.
@@ -223,7 +233,7 @@ def _charged_at(one: Limit) -> str:
     return ", ".join(at) or "-"
 
 
-@limit.command("show")
+@limit.command("show", cls=ReadingCommand)
 @click.argument("cgroup", shell_complete=offers.LIMITED)
 @pass_context
 def show(context: Context, cgroup: str) -> None:
@@ -288,7 +298,7 @@ def _rules(one: Limit) -> str:
     return " ".join(filter(None, words))
 
 
-@limit.command("watch")
+@limit.command("watch", cls=ReadingCommand)
 @click.argument("cgroups", nargs=-1, metavar="[CGROUP]...", shell_complete=offers.LIMITED)
 @click.option(
     "--interval", type=SecondsType("10ms"), default="1s", show_default=True, metavar="TIME",
@@ -395,7 +405,8 @@ def gc(context: Context, dry_run: bool) -> None:
     from ilax.instances.instance import Instance
     from ilax.limiting import limits_gc
 
-    with Instance.open(context.instance) as instance:
+    quiet = only_reading() if dry_run else contextlib.nullcontext()
+    with quiet, Instance.open(context.instance) as instance:
         found = limits_gc.collect(instance, dry_run=dry_run)
     lines = [
         f"cgroup {number}: its row named no slot of its own: removed" for number in found.strays

@@ -17,7 +17,7 @@ from typing import TextIO
 import click
 
 from ilax.address import Address, Prefix
-from ilax.cli.context import ADDRESS, PREFIX_64, Context, bar, counted, pass_context
+from ilax.cli.context import ADDRESS, PREFIX_64, Context, ReadingCommand, bar, counted, pass_context
 from ilax.errors import NotFoundError, UsageError
 from ilax.system import files
 
@@ -78,7 +78,7 @@ def delete(context: Context, sir: Address) -> None:
     context.show({"sir": str(sir)}, f"mapping of {sir} removed")
 
 
-@mapping.command("list")
+@mapping.command("list", cls=ReadingCommand)
 @click.option("--limit", type=click.IntRange(1), help="Show this many rows only.")
 @pass_context
 def list_all(context: Context, limit: int | None) -> None:
@@ -143,7 +143,7 @@ def import_file(context: Context, file: str, file_format: str | None) -> None:
     context.show({"rows": rows}, f"{counted(rows, 'mapping')} written")
 
 
-@mapping.command("export")
+@mapping.command("export", cls=ReadingCommand)
 @click.argument("file")
 @click.option(
     "--format", "file_format", type=click.Choice(["csv", "jsonl"]), help="Default: by name."

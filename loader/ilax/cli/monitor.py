@@ -18,6 +18,7 @@ from ilax.cli.context import (
     ADDRESS,
     Context,
     Parsed,
+    ReadingCommand,
     SecondsType,
     pass_context,
     plain,
@@ -72,7 +73,7 @@ class _ProtocolType(Parsed[int]):
 _NET, _PROTOCOL = _NetType(), _ProtocolType()
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.option(
     "--reason", "reasons", multiple=True, shell_complete=offers.REASONS,
     help="Such as drop_no_mapping; repeat it.",

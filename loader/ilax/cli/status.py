@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ilax.cli.context import Context, counted, pass_context, table
+from ilax.cli.context import Context, ReadingCommand, counted, pass_context, table
 
 if TYPE_CHECKING:
     from ilax.instances.status import LinkStatus, Status
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @pass_context
 def status(context: Context) -> None:
     """Show programs, links, prefixes and sizes of an instance.

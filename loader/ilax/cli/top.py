@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from ilax import units
-from ilax.cli.context import Context, SecondsType, counted, pass_context, plain, table, taken_down
+from ilax.cli.context import (
+    Context,
+    ReadingCommand,
+    SecondsType,
+    counted,
+    pass_context,
+    plain,
+    table,
+    taken_down,
+)
 
 if TYPE_CHECKING:
     from ilax.instances.instance import Instance
@@ -23,7 +32,7 @@ if TYPE_CHECKING:
 _SPARK = 16
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.option(
     "--interval", type=SecondsType("100ms"), default="1s", show_default=True, metavar="TIME",
     help="Time between two looks.",

@@ -12,6 +12,7 @@ from ilax.cli import offers
 from ilax.cli.context import (
     ADDRESS,
     Context,
+    ReadingCommand,
     SecondsType,
     pass_context,
     plain,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _LOOK_S = 0.5
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @click.option("--duration", type=SecondsType("1ms"), metavar="TIME", help="Stop after that.")
 @click.option(
     "--endpoint", "sirs", type=ADDRESS, multiple=True, shell_complete=offers.ENDPOINTS,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ilax.cli.context import Context, Parsed, SecondsType, pass_context
+from ilax.cli.context import Context, Parsed, ReadingCommand, SecondsType, pass_context
 from ilax.errors import UsageError
 
 _OBJECTS = click.option(
@@ -131,7 +131,7 @@ def rollback(context: Context) -> None:
     context.show(result, f"instance {context.instance} rolled back: {result.hooks} hooks")
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @_OBJECTS
 @pass_context
 def selftest(context: Context, objects: Path | None) -> None:

@@ -8,11 +8,11 @@ import platform
 import click
 
 from ilax import __version__
-from ilax.cli.context import Context, pass_context
+from ilax.cli.context import Context, ReadingCommand, pass_context
 from ilax.contract import schema
 
 
-@click.command()
+@click.command(cls=ReadingCommand)
 @pass_context
 def version(context: Context) -> None:
     """Show the versions of ilax, its map contract, libbpf and the kernel.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from ilax.declared.positions import Path, locate
-from ilax.errors import UsageError
+from ilax.errors import UsageError, without_effect
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -62,11 +62,11 @@ class Problems:
 
     def add(self, path: Path, rule: object) -> None:
         """Something is wrong at a path."""
-        self.found.append(Problem(path, _without_effect(str(rule))))
+        self.found.append(Problem(path, without_effect(str(rule))))
 
     def lack(self, path: Path, rule: object) -> None:
         """What is named at a path is not there."""
-        self.missing.append(Problem(path, _without_effect(str(rule))))
+        self.missing.append(Problem(path, without_effect(str(rule))))
 
     def note(self, path: Path, rule: str) -> None:
         """Something is doubtful at a path."""
@@ -80,7 +80,7 @@ class Problems:
             return step(*args, **kwargs)
         except UsageError as error:
             hint = f" ({error.hint})" if error.hint else ""
-            self.add(path, f"{_without_effect(str(error))}{hint}")
+            self.add(path, f"{without_effect(str(error))}{hint}")
             return None
 
     def line(self, path: Path) -> int:
@@ -112,9 +112,3 @@ class Problems:
 def _named(path: Path) -> str:
     """Such as `endpoint.cgroup`: the line tells which endpoint it is."""
     return ".".join(str(part) for part in path if isinstance(part, str))
-
-
-def _without_effect(text: str) -> str:
-    for effect in ("; nothing was changed", "; nothing was written"):
-        text = text.replace(effect, "")
-    return text
