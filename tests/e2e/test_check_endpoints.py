@@ -3,6 +3,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import socket
+import struct
+from pathlib import Path
+
+import pytest
+
 from ilax import address
 from ilax.bpf import Link
 from ilax.contract.tables import index_key
@@ -12,7 +20,7 @@ from lab import findings, operator, probes, scenarios
 from lab.damage import device, fixed, index, links, sir_prefix
 from lab.findings import check, obey
 from lab.operator import Options
-from lab.topology import UPLINK, Host, Lab, Plan
+from lab.topology import UPLINK, Container, Host, Lab, Plan
 from lab.wait import until
 
 
@@ -139,6 +147,42 @@ def test_the_host_listens_to_a_task_as_to_a_router(host: Host) -> None:
         scenarios.advertise_router(one)
         probes.must_ping(one.ns, "fe80::1%eth0")
         assert learned() == []
+
+
+_SIOCSIFNAME = 0x8923
+
+
+def rename(task: Container, old: bytes, new: bytes) -> None:
+    """As its owner may; `ip` refuses names that are no text."""
+    with task.ns.entered(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFNAME, struct.pack("16s16s8x", old, new))
+
+
+@pytest.mark.parametrize("name", [b";>pwned", b"-all", b"\xff\x1b[31m", b"up", b"$(reboot)"])
+def test_a_container_chooses_what_its_device_is_called(
+    host: Host, name: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root runs the commands, as they are printed on a terminal."""
+    task = host.containers[0]
+    monkeypatch.chdir(tmp_path)
+    task.ns.ip("link", "set", "eth0", "down")
+    rename(task, b"eth0", name)
+    text = host.ilax.try_("check").stdout
+    assert "endpoint.inner-down" in text
+    assert "\x1b" not in text
+    broken = check(host.ilax).findings
+    assert {"endpoint.inner-down", "endpoint.no-address"} <= {found["id"] for found in broken}
+    obey(host.ns, broken)
+    assert check(host.ilax).findings == []
+    task.ns.sysctl(f"net.ipv6.conf.{os.fsdecode(name)}.disable_ipv6", 1)
+    obey(host.ns, check(host.ilax).findings)
+    assert check(host.ilax).findings == []
+    assert list(tmp_path.iterdir()) == []
+    exported = host.ilax("export")
+    assert ("no UTF-8" in exported) == (b"\xff" in name)
+    assert host.containers[1].address in exported
+    host.ilax("endpoint", "del", task.address)
+    host.ilax(*operator.add_arguments(task))
 
 
 def test_what_killed_commands_leave_of_endpoints(host: Host) -> None:

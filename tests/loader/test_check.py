@@ -235,6 +235,18 @@ def test_the_uplink_is_gone(running: Lab) -> None:
     assert ids(running, "--fix") == {"uplink.gone"}
 
 
+def test_no_command_names_an_interface_that_has_no_name(running: Lab) -> None:
+    """What leads out of an uplink that is gone leads nowhere: one finding says all of it."""
+    add = ("mapping", "add", sir(8), "--locator", OTHER_LOCATOR)
+    assert running.ilax(*add).exit_code == 0
+    assert ids(running) == {"route.locator-unreachable"}
+    with netlink.Network() as network:
+        network.delete_interface(network.interface(UPLINK).index)
+    (found,) = check(running)
+    assert found["id"] == "uplink.gone"
+    assert found["command"] == f"ilax --instance {running.instance} up --uplink DEV ..."
+
+
 # --- limits --------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from ilax.bpf.link import TCX_INGRESS, tcx_programs_on
@@ -157,7 +158,7 @@ def in_slots(view: View) -> Iterator[Finding]:
                     slot,
                     seen=program_words(on_hook)[0] if on_hook else "no program on the hook",
                     expected=f"a program that uses array {slot.array.name}",
-                    command=f"bpftool net show dev {view.uplink.name}",
+                    command=f"bpftool net show dev {quote(view.uplink.name)}",
                 )
 
 
@@ -199,7 +200,7 @@ def foreign(view: View) -> Iterator[Finding]:
     for endpoint in view.endpoints:
         if endpoint.ifindex in view.here.links:
             hook = CONTAINER.at(endpoint.ifindex)
-            look = f"bpftool net show dev {view.here.name(endpoint.ifindex)}"
+            look = f"bpftool net show dev {quote(view.here.name(endpoint.ifindex))}"
             yield from _foreign_on(view, hook, look)
     number = view.uplink.xdp_program
     # A program that calls ours is meant to be there.
@@ -210,7 +211,7 @@ def foreign(view: View) -> Iterator[Finding]:
             seen=program_words(number)[0],
             expected="ours, by `up --xdp native` once its owner has taken it off; or ours behind "
             "it, by `up --xdp-chain`; or --ignore hook.xdp-foreign",
-            command=f"bpftool net show dev {view.uplink.name}",
+            command=f"bpftool net show dev {quote(view.uplink.name)}",
         )
 
 
@@ -232,7 +233,7 @@ def _foreign_on(view: View, hook: Hook, in_front: str) -> Iterator[Finding]:
     first = [f for f in found if not f.ours and own == len(order) and f.preference < ours]
     rest = [f for f in found if not f.ours and f not in first]
     way = "ingress" if hook.direction == TCX_INGRESS else "egress"
-    name = view.here.name(hook.ifindex)
+    name = quote(view.here.name(hook.ifindex))
     look = f"tc filter show dev {name} {way}"
     for seen, command in (
         *((f"{program_words(n)[0]} by tcx", in_front) for n in before),

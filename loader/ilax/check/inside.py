@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, ParamSpec
 
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
@@ -78,13 +79,12 @@ class _Inside:
     """One container, seen from within; steps enter it again.
 
     Attributes:
-        ip: how a command line of iproute2 begins that changes it.
+        fix: the command line that mends whatever can be.
     """
 
     def __init__(self, view: View, endpoint: Endpoint, path: Path) -> None:
         self.path = path
         self.endpoint = endpoint
-        self.ip = f"nsenter --net={path} ip"
         self.fix = view.command("check --fix")
         host = view.here.links[endpoint.ifindex]
         with Network() as network:
@@ -93,6 +93,22 @@ class _Inside:
         self.off = bool(self.link and sysctls.read(self.link.name, "disable_ipv6"))
         # Links say so themselves where their namespace is another one.
         self.gro = endpoint.delivery != "xdp" or self.link is None or gro_is_on(self.link.name)
+
+    def command(self, text: str, *, then_fix: bool = False) -> str:
+        """A command line that is run inside.
+
+        Who owns the container chooses the device's name, and root runs the line.
+
+        Args:
+            text: with `{dev}` where the device is named.
+            then_fix: more has to be mended behind it.
+        """
+        assert self.link is not None
+        if not self.link.name.isprintable():
+            return self.fix  # it goes by the number
+        enter = f"nsenter --net={quote(str(self.path))}"
+        line = f"{enter} {text.format(dev=quote(self.link.name))}"
+        return f"{line} && {self.fix}" if then_fix else line
 
     def step(
         self, change: Callable[[Network], Callable[P, object]], *args: P.args, **kwargs: P.kwargs
@@ -151,7 +167,7 @@ def _device(seen: _Inside, link: Interface) -> Iterator[Finding]:
             endpoint.sir,
             seen=f"{name} has {link.mac.hex(':')}",
             expected=mac,
-            command=f"{seen.ip} link set {name} address {mac}",
+            command=seen.command(f"ip link set dev {{dev}} address {mac}"),
             step=seen.step(lambda n: n.set_mac, link.index, endpoint.mac),
         )
     if endpoint.mtu and link.mtu != endpoint.mtu:
@@ -159,7 +175,7 @@ def _device(seen: _Inside, link: Interface) -> Iterator[Finding]:
             endpoint.sir,
             seen=f"{name} has {link.mtu} bytes",
             expected=f"{endpoint.mtu} bytes",
-            command=f"{seen.ip} link set {name} mtu {endpoint.mtu}",
+            command=seen.command(f"ip link set dev {{dev}} mtu {endpoint.mtu}"),
             step=seen.step(lambda n: n.set_mtu, link.index, endpoint.mtu),
         )
     if not seen.gro:
@@ -167,7 +183,7 @@ def _device(seen: _Inside, link: Interface) -> Iterator[Finding]:
             endpoint.sir,
             seen=f"generic-receive-offload of {name} is off",
             expected="on",
-            command=f"nsenter --net={seen.path} ethtool -K {name} gro on",
+            command=seen.command("ethtool -K {dev} gro on"),
             step=seen.local(turn_gro_on, name),
         )
     if not link.up:
@@ -175,7 +191,7 @@ def _device(seen: _Inside, link: Interface) -> Iterator[Finding]:
             endpoint.sir,
             seen=f"{name} is down",
             expected="up",
-            command=f"{seen.ip} link set {name} up && {seen.fix}",
+            command=seen.command("ip link set dev {dev} up", then_fix=True),
             step=seen.step(lambda n: n.set_up, link.index),
         )
 
@@ -188,7 +204,9 @@ def _ways(seen: _Inside, link: Interface) -> Iterator[Finding]:
             sir,
             seen=f"{setting} is 1",
             expected="0",
-            command=f"nsenter --net={seen.path} sysctl -w {setting}=0 && {seen.fix}",
+            command=seen.command(
+                f"sysctl -w {sysctls.name('{dev}', 'disable_ipv6')}=0", then_fix=True
+            ),
             step=seen.local(sysctls.enable_ipv6, name),
         )
         return  # without it, nothing of the rest can be there
@@ -197,7 +215,7 @@ def _ways(seen: _Inside, link: Interface) -> Iterator[Finding]:
             sir,
             seen=f"not on {name}",
             expected=f"{sir}/128",
-            command=f"{seen.ip} -6 address add {sir}/128 dev {name} nodad",
+            command=seen.command(f"ip -6 address replace {sir}/128 dev {{dev}} nodad"),
             step=seen.step(lambda n: n.add_address, link.index, sir, 128),
         )
     if not link.up:
@@ -207,8 +225,9 @@ def _ways(seen: _Inside, link: Interface) -> Iterator[Finding]:
             sir,
             seen=f"no route via {GATEWAY} dev {name}",
             expected="a default route",
-            command=f"{seen.ip} -6 route add default via {GATEWAY} dev {name} "
-            f"proto {ROUTE_PROTOCOL}",
+            command=seen.command(
+                f"ip -6 route add default via {GATEWAY} dev {{dev}} proto {ROUTE_PROTOCOL}"
+            ),
             step=seen.step(lambda n: partial(n.add_route, gateway=GATEWAY), "::/0", link.index),
         )
     known = seen.here.neighbours.get((link.index, GATEWAY))
@@ -219,6 +238,8 @@ def _ways(seen: _Inside, link: Interface) -> Iterator[Finding]:
             sir,
             seen=f"{known.mac.hex(':') or 'no address'}" if known else "no neighbour",
             expected=f"{mac}, permanent",
-            command=f"{seen.ip} -6 neigh replace {GATEWAY} lladdr {mac} dev {name} nud permanent",
+            command=seen.command(
+                f"ip -6 neigh replace {GATEWAY} lladdr {mac} dev {{dev}} nud permanent"
+            ),
             step=seen.step(lambda n: n.add_neighbour, link.index, GATEWAY, endpoint.host_mac),
         )

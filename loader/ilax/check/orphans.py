@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from shlex import quote
 
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
 from ilax.check.view import View
@@ -42,7 +43,7 @@ def devices(view: View) -> Iterator[Finding]:
             link.name,
             seen=f"interface {index}, alias {link.alias or 'none'}",
             expected="an endpoint, or no device",
-            command=f"ip link del {link.name} && {view.command('check --fix')}",
+            command=f"ip link del dev {quote(link.name)} && {view.command('check --fix')}",
             step=partial(_remove, view, index),
         )
 
@@ -69,7 +70,7 @@ def rows(view: View) -> Iterator[Finding]:
             view.here.name(index),
             seen=f"an entry of {where}; {'its device is there' if link else 'no such device'}",
             expected="an endpoint, or no entry",
-            command=f"ip link del {link.name} && {fix}" if link else fix,
+            command=f"ip link del dev {quote(link.name)} && {fix}" if link else fix,
             step=None if link else partial(endpoints.forget_port, view.instance, index),
         )
     for index in sorted(view.devices - used - view.ports.keys()):

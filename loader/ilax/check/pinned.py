@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
@@ -118,7 +119,7 @@ def place(view: View) -> Iterator[Finding]:
                 view.name,
                 seen=seen,
                 expected="check runs in the namespace of the instance",
-                command=f"nsenter --net={path} {view.command('check')}",
+                command=f"nsenter --net={quote(str(path))} {view.command('check')}",
             )
     elif view.pins.doomed.is_dir():
         yield REMAINS.found(
@@ -152,7 +153,7 @@ def folders(view: View) -> Iterator[Finding]:
                 folder,
                 seen=f"mode {mode:04o}",
                 expected="mode 0700",
-                command=f"chmod 0700 {folder}",
+                command=f"chmod 0700 {quote(str(folder))}",
                 step=lambda folder=folder: folder.chmod(0o700),  # type: ignore[misc]
             )
     yield from _leftovers(view)
@@ -176,7 +177,7 @@ def _leftovers(view: View) -> Iterator[Finding]:
         found.append(pins.maps_new)
     for path in found:
         seen = "a pin under a name for the time of a change"
-        yield _leftover(path, seen, f"rm -r {path}", partial(_remove, path))
+        yield _leftover(path, seen, f"rm -r {quote(str(path))}", partial(_remove, path))
 
 
 def _leftover(path: Path, seen: str, command: str, step: Callable[[], object]) -> Finding:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from ilax.address import Address
@@ -63,7 +64,7 @@ def command(view: View) -> str:
     if wanted is None:
         return view.command("up --uplink DEV ...")
     known = wanted.fabric
-    words = ["up", "--uplink", wanted.uplink]
+    words = ["up", "--uplink", quote(wanted.uplink)]
     for flag, prefixes in (
         ("--sir-prefix", known.sir_prefixes),
         ("--locator", known.locators),

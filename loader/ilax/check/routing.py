@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 from ilax import address
 from ilax.address import Address, IdentifierType, Prefix
@@ -70,8 +71,9 @@ def other_locators(view: View) -> Iterator[Finding]:
     """Every locator that mappings lead to has a route."""
     import numpy as np
 
-    if view.config["gateway"]["prefix"]:
-        return  # then nobody asks the routes
+    # Then nobody asks the routes; or there is no way out at all, which is told as that.
+    if view.config["gateway"]["prefix"] or view.uplink is None:
+        return
     forward = schema.enum("ilax_action")["ILAX_ACTION_FORWARD"]
     _, rows = view.mappings
     halves = np.unique(rows["wire"]["prefix"][rows["action"] == forward])
@@ -83,8 +85,7 @@ def other_locators(view: View) -> Iterator[Finding]:
                 locator,
                 seen="no route",
                 expected="a route to the locator, or a default route",
-                command=f"ip -6 route add {locator} via ROUTER dev "
-                f"{view.here.name(view.uplink_index)}",
+                command=f"ip -6 route add {locator} via ROUTER dev {quote(view.uplink.name)}",
             )
 
 
@@ -97,7 +98,7 @@ def addresses(view: View) -> Iterator[Finding]:
         own = address.parse(text)
         if own in rows:
             continue
-        remove = f"ip -6 address del {text} dev {device}"
+        remove = f"ip -6 address del {text} dev {quote(device)}"
         if known.is_local(own) and not (known.typed and own.type is IdentifierType.INTERFACE_ID):
             yield IN_LOCATOR.found(
                 text,
@@ -136,12 +137,13 @@ def settings(view: View) -> Iterator[Finding]:
             sysctls.name(name, "accept_ra"),
             seen=f"{accept}, and route {learned[0].destination} was learned so",
             expected="2",
-            command=f"sysctl -w {sysctls.name(name, 'accept_ra')}=2",
+            command=f"sysctl -w {quote(sysctls.name(name, 'accept_ra'))}=2",
         )
     if sysctls.read(name, "disable_ipv6"):
         yield NO_IPV6.found(
             sysctls.name(name, "disable_ipv6"),
             seen="1",
             expected="0",
-            command=f"sysctl -w {sysctls.name(name, 'disable_ipv6')}=0 && {restore.command(view)}",
+            command=f"sysctl -w {quote(sysctls.name(name, 'disable_ipv6'))}=0 && "
+            f"{restore.command(view)}",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from ilax.check import hooks
@@ -119,7 +120,7 @@ def _host_address(view: View, endpoint: Endpoint) -> Iterator[Finding]:
             sir,
             seen="not on lo",
             expected=f"{sir}/128 on lo",
-            command=f"ip -6 address add {sir}/128 dev lo nodad",
+            command=f"ip -6 address replace {sir}/128 dev lo nodad",
             step=partial(view.network.add_address, LOOPBACK, sir, 128),
         )
 
@@ -156,7 +157,7 @@ def _device(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding
             sir,
             seen=f"{name} is 1",
             expected="0",
-            command=f"sysctl -w {name}=0 && {view.command('check --fix')}",
+            command=f"sysctl -w {quote(name)}=0 && {view.command('check --fix')}",
             step=partial(sysctls.enable_ipv6, link.name),
         )
         return  # without it, nothing of the rest can be there
@@ -165,7 +166,7 @@ def _device(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding
             sir,
             seen=f"{link.name} is down",
             expected="up",
-            command=f"ip link set {link.name} up && {view.command('check --fix')}",
+            command=f"ip link set dev {quote(link.name)} up && {view.command('check --fix')}",
             step=partial(network.set_up, link.index),
         )
     if link.mac != endpoint.host_mac:
@@ -174,7 +175,7 @@ def _device(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding
             sir,
             seen=f"{link.name} has {link.mac.hex(':')}",
             expected=mac,
-            command=f"ip link set {link.name} address {mac}",
+            command=f"ip link set dev {quote(link.name)} address {mac}",
             step=partial(network.set_mac, link.index, endpoint.host_mac),
         )
     if endpoint.mtu and link.mtu != endpoint.mtu:
@@ -182,7 +183,7 @@ def _device(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding
             sir,
             seen=f"{link.name} has {link.mtu} bytes",
             expected=f"{endpoint.mtu} bytes",
-            command=f"ip link set {link.name} mtu {endpoint.mtu}",
+            command=f"ip link set dev {quote(link.name)} mtu {endpoint.mtu}",
             step=partial(network.set_mtu, link.index, endpoint.mtu),
         )
     if GATEWAY not in view.here.addresses.get(link.index, {}):
@@ -190,7 +191,7 @@ def _device(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding
             sir,
             seen=f"not on {link.name}",
             expected=f"{GATEWAY}/64",
-            command=f"ip -6 address add {GATEWAY}/64 dev {link.name} nodad",
+            command=f"ip -6 address replace {GATEWAY}/64 dev {quote(link.name)} nodad",
             step=partial(network.add_address, link.index, GATEWAY, 64),
         )
 
@@ -208,7 +209,7 @@ def _advertisements(view: View, endpoint: Endpoint, link: Interface) -> Iterator
         endpoint.sir,
         seen=seen,
         expected="0, and no such route",
-        command=f"sysctl -w {name}=0 && ip -6 route flush dev {link.name} proto ra",
+        command=f"sysctl -w {quote(name)}=0 && ip -6 route flush dev {quote(link.name)} proto ra",
         step=partial(_ignore_advertisements, view, link),
     )
 
@@ -223,7 +224,7 @@ def _route(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding]
     destination = f"{endpoint.sir}/128"
     rivals = [r for r in view.here.routes if r.destination == destination and not r.ours]
     if rivals:
-        where = f" dev {view.here.name(rivals[0].index)}" if rivals[0].index else ""
+        where = f" dev {quote(view.here.name(rivals[0].index))}" if rivals[0].index else ""
         yield OTHER_ROUTE.found(
             endpoint.sir,
             seen=f"a route of protocol {rivals[0].protocol}{where} metric {rivals[0].metric}",
@@ -235,7 +236,7 @@ def _route(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding]
             endpoint.sir,
             seen="no route of ours",
             expected=f"{destination} dev {link.name}",
-            command=f"ip -6 route add {destination} dev {link.name} proto {ROUTE_PROTOCOL}",
+            command=f"ip -6 route add {destination} dev {quote(link.name)} proto {ROUTE_PROTOCOL}",
             step=partial(view.network.add_route, destination, link.index),
         )
 
@@ -251,6 +252,6 @@ def _neighbour(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Find
         sir,
         seen=f"{known.mac.hex(':') or 'no address'}" if known else "no neighbour",
         expected=f"{mac}, permanent",
-        command=f"ip -6 neigh replace {sir} lladdr {mac} dev {link.name} nud permanent",
+        command=f"ip -6 neigh replace {sir} lladdr {mac} dev {quote(link.name)} nud permanent",
         step=partial(view.network.add_neighbour, link.index, sir, endpoint.mac),
     )

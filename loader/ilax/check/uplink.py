@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from shlex import quote
 
 from ilax.address import Address
 from ilax.check import restore
@@ -71,7 +72,7 @@ def device(view: View) -> Iterator[Finding]:
         return
     if not link.up:
         yield DOWN.found(
-            link.name, seen="down", expected="up", command=f"ip link set {link.name} up"
+            link.name, seen="down", expected="up", command=f"ip link set dev {quote(link.name)} up"
         )
     if link.mtu != int(config["uplink_mtu"]):
         yield (MTU_SMALL if link.mtu < int(config["uplink_mtu"]) else MTU).found(
@@ -105,7 +106,8 @@ def sir_prefixes(view: View) -> Iterator[Finding]:
             f"{SIR_GATEWAY} on {link.name}",
             seen=f"{known.mac.hex(':') or 'no address'}" if known else "no neighbour",
             expected=f"{mac}, permanent",
-            command=f"ip -6 neigh replace {SIR_GATEWAY} lladdr {mac} dev {link.name} nud permanent",
+            command=f"ip -6 neigh replace {SIR_GATEWAY} lladdr {mac} dev {quote(link.name)} "
+            "nud permanent",
             step=partial(view.network.add_neighbour, link.index, SIR_GATEWAY, SIR_GATEWAY_MAC),
         )
     own = here.addresses.get(LOOPBACK, {})
@@ -115,7 +117,7 @@ def sir_prefixes(view: View) -> Iterator[Finding]:
         route = here.route_to(str(prefix), link.index)
         put = partial(_put_route, view, str(prefix), link.index, source)
         command = (
-            f"ip -6 route replace {prefix} via {SIR_GATEWAY} dev {link.name} "
+            f"ip -6 route replace {prefix} via {SIR_GATEWAY} dev {quote(link.name)} "
             f"proto {ROUTE_PROTOCOL}{f' src {source}' if source else ''}"
         )
         if route is None or route.gateway != SIR_GATEWAY:
@@ -132,7 +134,7 @@ def sir_prefixes(view: View) -> Iterator[Finding]:
                 prefix,
                 seen="a route without source",
                 expected=f"source {source}, on lo",
-                command=f"ip -6 address add {source}/128 dev lo; {command}",
+                command=f"ip -6 address replace {source}/128 dev lo; {command}",
                 step=put,
             )
         taken = here.lookup(str(Address(prefix.upper, _NOBODY)))
@@ -157,7 +159,7 @@ def _shadowed(view: View, prefix: str) -> Finding:
             expected="our route is used",
             command="ip -6 rule; ip -6 route show table all",
         )
-    where = f"dev {view.here.name(rival.index)} " if rival.index else ""
+    where = f"dev {quote(view.here.name(rival.index))} " if rival.index else ""
     return SIR_SHADOWED.found(
         prefix,
         seen=f"{where}metric {rival.metric} protocol {rival.protocol}",
@@ -189,7 +191,7 @@ def leftovers(view: View) -> Iterator[Finding]:
             f"{route.destination} dev {name}",
             seen=f"a route via {SIR_GATEWAY}",
             expected=f"nothing: no instance here serves it by that interface{unless}",
-            command=f"ip -6 route del {route.destination} dev {name} proto {ROUTE_PROTOCOL}",
+            command=f"ip -6 route del {route.destination} dev {quote(name)} proto {ROUTE_PROTOCOL}",
             step=None if unless else partial(view.network.delete_route, *key),
         )
     for (index, address), neighbour in view.here.neighbours.items():
@@ -200,6 +202,6 @@ def leftovers(view: View) -> Iterator[Finding]:
                 f"{address} dev {name}",
                 seen="a permanent neighbour",
                 expected=f"nothing: no route leads there{unless}",
-                command=f"ip -6 neigh del {address} dev {name}",
+                command=f"ip -6 neigh del {address} dev {quote(name)}",
                 step=None if unless else partial(view.network.delete_neighbour, index, address),
             )

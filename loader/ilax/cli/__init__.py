@@ -18,7 +18,7 @@ import click
 
 from ilax import __version__
 from ilax.cli import offers
-from ilax.cli.context import JSON_HELP, Context, accept_json
+from ilax.cli.context import JSON_HELP, Context, accept_json, legible
 from ilax.errors import IlaxError, PrivilegeError, SystemCallError, UsageError
 from ilax.instances.instance_name import DEFAULT_INSTANCE
 
@@ -138,7 +138,7 @@ def _fail(error: IlaxError) -> NoReturn:
     lines = [f"ilax: {error}", *getattr(error, "__notes__", [])]
     if error.hint:
         lines.append(error.hint)
-    click.echo("\n      ".join(lines), err=True)
+    click.echo(legible("\n      ".join(lines)), err=True)
     try:
         sys.stdout.flush()
     except OSError:

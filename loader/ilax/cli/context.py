@@ -35,7 +35,17 @@ class Context:
 
     def show(self, value: Any, text: str) -> None:
         """Print `value` as JSON if asked for, else `text`."""
-        click.echo(json.dumps(plain(value), indent=2) if self.as_json else text)
+        click.echo(json.dumps(plain(value), indent=2) if self.as_json else legible(text))
+
+
+def legible(text: str) -> str:
+    """Text for a terminal, which names that containers have chosen cannot command."""
+    return "\n".join(
+        line
+        if line.isprintable()
+        else "".join(c if c.isprintable() or c == "\t" else "?" for c in line)
+        for line in text.split("\n")
+    )
 
 
 @contextlib.contextmanager

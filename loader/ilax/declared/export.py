@@ -161,6 +161,9 @@ def _endpoints(now: Live, left_out: list[str]) -> Iterator[str]:
             if cgroup is not None or str(sir) != _host_address(now):
                 yield from _table("[[endpoint]]", {"sir": str(sir), "host": True, "cgroup": cgroup})
         elif one.present and one.row.mac in places:
+            if not _is_text(places[one.row.mac][1]):
+                left_out.append(f"endpoint {sir}, whose device has a name that is no UTF-8")
+                continue
             yield from _table(
                 "[[endpoint]]", _container(sir, one, places[one.row.mac], now.mtu, cgroup)
             )
@@ -240,13 +243,20 @@ def _cgroup(book: Book, number: int) -> str | int | None:
     if living is None:
         return None
     name = living.name
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return number  # TOML is UTF-8
+    if not _is_text(name):
+        return number
     # A word that means something else gets a path around it.
     plain = name.isdecimal() or name in ("auto", "none") or name != name.strip()
     return str(cgroups.root() / name) if plain else name
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name of the kernel's, which may be any bytes, can stand in TOML."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 # --- TOML ------------------------------------------------------------------------
@@ -259,5 +269,6 @@ def _table(header: str, values: dict[str, Any]) -> list[str]:
 
 
 def _value(value: str | int | bool | list[str]) -> str:
-    # The escapes of JSON are those of TOML, but for one character.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    # The escapes of JSON are those of TOML, which wants more of them.
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)

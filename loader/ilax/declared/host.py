@@ -154,7 +154,7 @@ def _inside(namespace: FilePath) -> Iterator[socket.socket]:
 
 
 def _mac(probe: socket.socket, device: str) -> bytes | None:
-    request = struct.pack("16s24x", device.encode())
+    request = struct.pack("16s24x", os.fsencode(device))
     try:
         answer = fcntl.ioctl(probe, _SIOCGIFHWADDR, request)
     except OSError:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from shlex import quote
 from typing import NoReturn, Self
 
 from ilax.bpf import Map
@@ -57,7 +58,7 @@ def refuse_other_netns(name: str, netns: int, action: str) -> NoReturn:
         ConflictError: says which namespace is the right one, and the way into it.
     """
     path = namespaces.visible().get(netns)
-    hint = f"run `nsenter --net={path} ilax ...`, or name another --instance"
+    hint = f"run `nsenter --net={quote(str(path))} ilax ...`, or name another --instance"
     if path is None:
         hint = (
             "that namespace is in sight nowhere: if it is gone, `ilax --instance "

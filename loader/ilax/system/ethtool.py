@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import os
 import socket
 import struct
 from typing import Any
@@ -66,7 +67,7 @@ def gro_is_on(name: str) -> bool:
 
 def _ask(name: str, layout: struct.Struct, *values: Any) -> tuple[Any, ...]:
     data = array.array("B", layout.pack(*values))
-    request = _REQUEST.pack(name.encode(), data.buffer_info()[0])
+    request = _REQUEST.pack(os.fsencode(name), data.buffer_info()[0])
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
     return layout.unpack(data)

@@ -352,9 +352,11 @@ def _interface(link: Any) -> Interface:
     mac = link.get_attr("IFLA_ADDRESS") or "00:00:00:00:00:00"
     kind = link.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND") or ""
     namespace = link.get_attr("IFLA_LINK_NETNSID")
+    name = link.get_attr("IFLA_IFNAME")
     return Interface(
         index=int(link["index"]),
-        name=str(link.get_attr("IFLA_IFNAME")),
+        # Bytes where it is no UTF-8: a container may call its devices what it likes.
+        name=os.fsdecode(name) if isinstance(name, bytes) else str(name),
         mac=bytes.fromhex(mac.replace(":", "")),
         mtu=int(link.get_attr("IFLA_MTU")),
         ethernet=link["ifi_type"] == _ARPHRD_ETHER,
