@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from ilax.bpf import Link
-from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS, tcx_programs_on
+from ilax.bpf.link import BEFORE, TCX_EGRESS, TCX_INGRESS, tcx_programs_on
 from lab import foreign, operator, probes
 from lab.findings import check, shell
 from lab.topology import UPLINK, Host, Lab
@@ -77,6 +77,78 @@ def test_order_among_tcx_programs(bare: Lab, tmp_path: Path) -> None:
             with host.ns.entered():
                 left = tcx_programs_on(host.ns.ifindex(UPLINK), TCX_INGRESS)
             assert left == [program.id]
+
+
+def test_the_order_that_a_file_declares(bare: Lab, tmp_path: Path) -> None:
+    host = bare.hosts[0]
+    file = tmp_path / "host.toml"
+
+    def write(order: str) -> None:
+        file.write_text(
+            f"""version = 1
+[up]
+uplink = "{UPLINK}"
+locator = "{host.locator}"
+sir-prefix = "{bare.plan.sir_prefix}"
+block = "{bare.plan.block}"
+tc-order = "{order}"
+"""
+        )
+
+    def plan() -> dict[str, object]:
+        told: dict[str, object] = host.ilax.json("plan", file)["up"]
+        return told
+
+    def link_ids() -> list[int]:
+        pins = [host.ilax.pins / "v1/links" / f"uplink_{way}" for way in ("ingress", "egress")]
+        with Link.open_pinned(pins[0]) as one, Link.open_pinned(pins[1]) as other:
+            return [one.info().id, other.info().id]
+
+    write("before:foreign_tc")
+    refused = host.ilax.try_("apply", file)
+    assert refused.returncode == USAGE
+    assert f"{file}:7: up.tc-order: no tcx program foreign_tc is on {UPLINK}" in refused.stderr
+    told = host.ilax.json("apply", "--skip-missing", file)
+    assert [(s["kind"], s["name"], s["line"]) for s in told["skipped"]] == [
+        ("tc-order", "before:foreign_tc", 7)
+    ]
+    assert "tc-order" not in host.ilax("export")
+    with foreign.tc_program(foreign.build(tmp_path)) as program:
+        with (
+            foreign.tcx(host.ns, UPLINK, program, TCX_INGRESS, BEFORE),
+            foreign.tcx(host.ns, UPLINK, program, TCX_EGRESS),
+        ):
+            # Where it stands wrong only; the other link is not made anew.
+            assert plan() == {
+                "tc-order": {
+                    "old": "ingress foreign_tc ilax_uplink_in", "new": "before:foreign_tc"
+                }
+            }  # fmt: skip
+            into, out = link_ids()
+            host.ilax("apply", file)
+            assert order(host, TCX_INGRESS) == order(host, TCX_EGRESS) == ["ours", "foreign"]
+            now = link_ids()
+            assert now[0] != into and now[1] == out
+            for text in ("before:foreign_tc", "first", f"before:{program.id}"):
+                write(text)
+                assert host.ilax("apply", file) == "nothing to do\n"
+            assert link_ids() == now
+            file.write_text(host.ilax("export"))
+            assert 'tc-order = "first"' in file.read_text()
+            assert host.ilax.try_("plan", "--prune", "--exit-code", file).returncode == 0
+            write("last")
+            host.ilax("apply", file)
+            assert order(host, TCX_INGRESS) == order(host, TCX_EGRESS) == ["foreign", "ours"]
+            assert "tc-order" not in host.ilax("export")
+        # Gone again; the order is still as declared.
+        assert plan() == {}
+        with (
+            foreign.tcx(host.ns, UPLINK, program, TCX_INGRESS),
+            foreign.tcx(host.ns, UPLINK, program, TCX_EGRESS, BEFORE),
+        ):
+            exported = host.ilax("export")
+            assert 'tc-order = "before:foreign_tc"' not in exported
+            assert "# Left out: the place among the tcx programs of others (tc-order)" in exported
 
 
 def test_strict_reverse_path_filters_do_no_harm(bare: Lab) -> None:

@@ -104,6 +104,9 @@ def test_rows_name_wire_addresses_or_locators_side_by_side() -> None:
 # (text behind UP, line in it, what the message must say)
 WRONG = [
     ("[upp]\n", 1, "did you mean 'up'"),
+    ("tc-order = 'between'\n", 1, "is no order (use first, last"),
+    ("tc = 'clsact'\ntc-order = 'first'\n", 2, "needs tcx"),
+    ("xdp = 'native'\nxdp-chain = '/sys/fs/bpf/a:1'\n", 2, 'goes with xdp = "auto" only'),
     ("[[endpoints]]\n", 1, "did you mean 'endpoint'"),
     ("[endpoint]\n", 1, "two brackets"),
     ("[[endpoint]]\nnetns = 'a'\n", 1, "lacks the key 'sir'"),

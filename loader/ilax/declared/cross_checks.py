@@ -13,6 +13,7 @@ from ilax.declared.document import EndpointWish, LimitWish, Raw, Up
 from ilax.declared.positions import Path
 from ilax.declared.problems import Problems
 from ilax.errors import UsageError
+from ilax.hooks.modes import TcMode, XdpMode
 from ilax.limiting import limit_rules
 from ilax.limiting.limit_rules import Rules, Wish
 from ilax.translation import fabric as fabric_module
@@ -38,6 +39,10 @@ def check(found: Raw, problems: Problems) -> Fabric | None:
 
 def _fabric(up: Up, problems: Problems) -> Fabric | None:
     _prefixes(up, problems)
+    if up.tc_order is not None and up.tc == TcMode.CLSACT:
+        problems.add(("up", "tc-order"), "needs tcx: filters of clsact have preferences instead")
+    if up.xdp_chain is not None and up.xdp != XdpMode.AUTO:
+        problems.add(("up", "xdp-chain"), f'goes with xdp = "{XdpMode.AUTO}" only')
     if up.gateway is not None and not up.gateway.is_unicast:
         problems.add(("up", "gateway"), f"{up.gateway} cannot be a next hop")
     if any(problem.path[:2] in _PREFIX_KEYS for problem in problems.found):

@@ -104,6 +104,7 @@ def options_of(document: Document) -> UpOptions:
         xdp=XdpMode(up.xdp),
         xdp_chain=up.xdp_chain,
         tc=TcMode(up.tc),
+        tc_order=up.tc_order,
         max_endpoints=up.max_endpoints,
         max_mappings=up.max_mappings,
         max_limits=up.max_limits,
@@ -189,6 +190,14 @@ def _up(document: Document, live: Live, names: Names) -> Fields:
         differ("xdp-chain", wanted in live.chained, True)
     if up.tc != TcMode.AUTO:
         differ("tc", live.tc, up.tc)
+    if up.tc_order is not None and live.uplink == names.uplink.index:
+        wrong = [
+            f"{way} {' '.join(name for _, name in standing.programs)}"
+            for way, (standing, own) in live.places.items()
+            if not standing.holds(up.tc_order, own)
+        ]
+        if wrong:
+            found["tc-order"] = (", ".join(wrong), str(up.tc_order))
     for name, key, rows in (
         ("ilax_endpoints", "max-endpoints", up.max_endpoints),
         ("ilax_mappings", "max-mappings", up.max_mappings),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ilax.hooks.tc_order import Place
     from ilax.hooks.xdp_slot import SlotName
     from ilax.translation.fabric import Fabric
 
@@ -40,6 +41,7 @@ class Up:
     xdp: str = "auto"
     xdp_chain: SlotName | None = None
     tc: str = "auto"
+    tc_order: Place | None = None
     max_endpoints: int = 0
     max_mappings: int = 0
     max_limits: int = 0

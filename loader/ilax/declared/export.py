@@ -15,6 +15,7 @@ from ilax.declared.document import VERSION
 from ilax.declared.live import Live, LiveEndpoint
 from ilax.endpoint.endpoints import deliveries
 from ilax.errors import NotFoundError, UsageError
+from ilax.hooks import tc_order
 from ilax.instances.instance import Instance
 from ilax.limiting.limit_rules import actions
 from ilax.system import cgroups
@@ -86,12 +87,13 @@ def export(instance: str) -> Exported:
     ]
     if now.chained:
         left_out.append("the slot of a foreign program's array in which XDP is (xdp-chain)")
+    up = _table("[up]", _up(now, now.fabric, names[now.uplink], left_out))
     tables = [*_endpoints(now, left_out), *_limits(now.book, left_out)]
     found.lines = [
         f"# Written by ilax {__version__} from instance {instance}.",
         *(f"# Left out: {what}." for what in left_out),
         f"version = {VERSION}",
-        *_table("[up]", _up(now, now.fabric, names[now.uplink])),
+        *up,
         *tables,
     ]
     return found
@@ -118,7 +120,7 @@ def _declarable(fabric: Fabric, now: Live) -> NDArray[np.bool_]:
     return right
 
 
-def _up(now: Live, fabric: Fabric, uplink: str) -> dict[str, Any]:
+def _up(now: Live, fabric: Fabric, uplink: str, left_out: list[str]) -> dict[str, Any]:
     return {
         "uplink": uplink,
         "sir-prefix": list(map(str, fabric.sir_prefixes)),
@@ -130,10 +132,23 @@ def _up(now: Live, fabric: Fabric, uplink: str) -> dict[str, Any]:
         "gateway": str(now.gateway) if now.gateway is not None else None,
         "xdp": "auto" if now.chained else "native" if now.xdp else "off",
         "tc": now.tc,
+        "tc-order": _order(now, left_out),
         "max-endpoints": now.capacities["ilax_endpoints"],
         "max-mappings": now.capacities["ilax_mappings"],
         "max-limits": now.capacities["ilax_limits"],
     }
+
+
+def _order(now: Live, left_out: list[str]) -> str | None:
+    """Our place among the tcx programs of others, where it is another than `up` would take."""
+    try:
+        place = tc_order.as_place(list(now.places.values()))
+    except NotFoundError:
+        left_out.append(
+            "the place among the tcx programs of others (tc-order), another on each hook"
+        )
+        return None
+    return None if place is None else str(place)
 
 
 def _host_address(now: Live) -> str | None:

@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
+from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS
 from ilax.declared.document import Document
 from ilax.declared.left_out import LeftOut
 from ilax.declared.positions import Path
 from ilax.declared.problems import Problems
 from ilax.errors import IlaxError, NotFoundError
+from ilax.hooks import tc_order
 from ilax.instances.instance import own_netns
 from ilax.instances.up_checks import why_no_uplink
 from ilax.system import netlink
@@ -59,6 +61,8 @@ def resolve(document: Document, network: Network, problems: Problems) -> Names:
             problems.add(("up", "uplink"), why)
     except IlaxError as error:
         problems.add(("up", "uplink"), error)
+    if names.uplink is not None:
+        _check_order(document, names.uplink, problems)
     owners = {own_netns(): "the host"}
     for endpoint in document.endpoints:
         if endpoint.netns is not None:
@@ -71,6 +75,13 @@ def resolve(document: Document, network: Network, problems: Problems) -> Names:
     if wanted:
         _find_cgroups(names, wanted, problems)
     return names
+
+
+def _check_order(document: Document, uplink: Interface, problems: Problems) -> None:
+    place = document.up.tc_order
+    ways = (TCX_INGRESS, TCX_EGRESS)
+    if place is not None and not tc_order.is_there(place, uplink.index, ways):
+        problems.lack(("up", "tc-order"), f"no tcx program {place.program} is on {uplink.name}")
 
 
 def _check_namespace(name: str, path: Path, owners: dict[int, str], problems: Problems) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ilax import units
 from ilax.address import Prefix, parse, parse_prefix
 from ilax.errors import UsageError
-from ilax.hooks import xdp_slot
+from ilax.hooks import tc_order, xdp_slot
 from ilax.hooks.modes import TcMode, XdpMode
 from ilax.limiting import limit_rules
 
@@ -137,6 +137,10 @@ def _slot(value: Any) -> Any:
     return xdp_slot.parse(text(value))
 
 
+def _place(value: Any) -> Any:
+    return tc_order.parse(text(value))
+
+
 UP = {
     "uplink": Key("uplink", text, required=True),
     "sir-prefix": Key("sir_prefixes", _prefix_64, required=True, many=True),
@@ -149,6 +153,7 @@ UP = {
     "xdp": Key("xdp", choice(XdpMode.AUTO, XdpMode.NATIVE, XdpMode.OFF)),
     "xdp-chain": Key("xdp_chain", _slot),
     "tc": Key("tc", choice(*TcMode)),
+    "tc-order": Key("tc_order", _place),
     "max-endpoints": Key("max_endpoints", integer(1, 1 << 24)),
     "max-mappings": Key("max_mappings", integer(1, 1 << 26)),
     "max-limits": Key("max_limits", integer(2, 1 << 22)),

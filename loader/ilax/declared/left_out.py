@@ -2,6 +2,7 @@
 """What of a document waits until this host has the namespaces and cgroups it names.
 
 At boot those of containers are not there yet, and the rest of the host need not wait.
+Nor are tcx programs of others, by whose names a place among them is told.
 An endpoint without its cgroup would not be limited, so it waits as a whole. A limit
 without its parent's does more than none, so it is set without a parent.
 """
@@ -18,6 +19,10 @@ from ilax.declared.document import Document, LimitWish
 from ilax.declared.positions import Path
 from ilax.declared.problems import Problem, Problems
 
+_ORDER: Path = ("up", "tc-order")
+
+Kind = Literal["endpoint", "limit", "parent", "tc-order"]
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
@@ -25,13 +30,13 @@ class Skipped:
 
     Attributes:
         kind: "parent" is that of a limit.
-        name: SIR address of an endpoint, or the limit's cgroup as it is written.
+        name: SIR address of an endpoint, the limit's cgroup or the order as it is written.
         line: of the file.
         missing: what is not there, in words.
         text: all of it in one line, `FILE:LINE: KEY: ...`.
     """
 
-    kind: Literal["endpoint", "limit", "parent"]
+    kind: Kind
     name: str
     line: int
     missing: tuple[str, ...]
@@ -71,6 +76,7 @@ def split(document: Document, problems: Problems) -> tuple[Document, LeftOut]:
     }
     rest = replace(
         document,
+        up=replace(document.up, tc_order=None) if _ORDER in lacks else document.up,
         endpoints=tuple(wish for wish in document.endpoints if wish.path not in lacks),
         limits=tuple(alone.get(w.path, w) for w in document.limits if w.path not in lacks),
     )
@@ -90,13 +96,14 @@ def _skipped(
     lacks: dict[Path, list[Problem]],
     problems: Problems,
 ) -> Iterator[Skipped]:
-    def skipped(
-        kind: Literal["endpoint", "limit", "parent"], name: str, found: list[Problem], effect: str
-    ) -> Skipped:
+    def skipped(kind: Kind, name: str, found: list[Problem], effect: str) -> Skipped:
         missing = tuple(problem.rule for problem in found)
         text = problems.told(Problem(found[0].path, "; ".join((*missing, effect))))
         return Skipped(kind, name, problems.line(found[0].path), missing, text)
 
+    if _ORDER in lacks:
+        effect = "until then ours stand where they are, new ones last"
+        yield skipped("tc-order", str(document.up.tc_order), lacks[_ORDER], effect)
     for wish in document.endpoints:
         if wish.path in lacks:
             effect = f"endpoint {wish.sir} is left out"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import NotFoundError
 from ilax.hooks import xdp_slot
 from ilax.hooks.modes import tc_in_force
-from ilax.hooks.places import CGROUP, CONTAINER, UPLINK_TC, XDP_INGRESS, is_beside
+from ilax.hooks.places import CGROUP, CONTAINER, UPLINK_TC, XDP_INGRESS, is_beside, uplink_hooks
+from ilax.hooks.tc_order import Standing
 from ilax.instances import others, status
 from ilax.instances.instance import Instance
 from ilax.instances.sir_routes import SIR_GATEWAY
@@ -73,6 +75,8 @@ class Live:
         unfinished: what a killed `up` has left to do, or what was lost since.
         endpoints: by SIR address.
         chained: slots that hold the XDP program: number of the map, and index.
+        places: the tcx programs of the uplink by "ingress" and "egress", and the number of
+            ours among them; without a hook where ours is not.
         sir, mappings: all rows, as `mappings.read_all` gives them.
         book: limits; None if there are none.
         repairs: what `limit gc` would put right about living cgroups.
@@ -87,6 +91,7 @@ class Live:
     xdp: bool
     chained: frozenset[tuple[int, int]]
     tc: str
+    places: dict[str, tuple[Standing, int]]
     capacities: dict[str, int]
     unfinished: list[str]
     endpoints: dict[Address, LiveEndpoint]
@@ -127,6 +132,7 @@ def read(instance: Instance, network: Network, *, with_limits: bool) -> Live:
         xdp=_ifindex_of(instance, XDP_INGRESS.link) == uplink,
         chained=_slots(instance),
         tc=tc_in_force(instance.pins.links).value,
+        places=_places(instance, uplink),
         capacities=status.capacities(instance),
         unfinished=[
             *(f"row {bad.index} of ilax_prefixes makes no sense" for bad in prefixes.bad),
@@ -145,6 +151,17 @@ def _slots(instance: Instance) -> frozenset[tuple[int, int]]:
     with xdp_slot.remembered(instance.pins) as slots:
         ours = [s for s in slots if xdp_slot.holds_ours(instance.pins, s)]
         return frozenset((slot.array.id, slot.index) for slot in ours)
+
+
+def _places(instance: Instance, uplink: int) -> dict[str, tuple[Standing, int]]:
+    found = {}
+    for hook in uplink_hooks(uplink):
+        with suppress(NotFoundError), Link.open_pinned(instance.pins.links / hook.link) as link:
+            info = link.info()
+            if info.ifindex == uplink:
+                way = hook.name.removeprefix("uplink_")
+                found[way] = Standing.read(uplink, hook.direction), info.program_id
+    return found
 
 
 def _address(text: str) -> Address:

@@ -82,14 +82,14 @@ def program_on(network: Network, links: Path, hook: Hook) -> tuple[int, TcMode] 
 def _create_tcx(hook: Hook, program: Program, place: Place | None) -> Link:
     if place is None:
         return Link.tcx(program, hook.ifindex, hook.direction)
-    other = tc_order.find(place, hook.ifindex, hook.direction)
+    other = tc_order.Standing.read(hook.ifindex, hook.direction).find(place)
     # One that only the other hook of the uplink has leaves us where we would be.
     flag = 0 if place.program and not other else place.flag
     return Link.tcx(program, hook.ifindex, hook.direction, flag, other)
 
 
 def _is_misplaced(hook: Hook, place: Place, link: LinkInfo) -> bool:
-    return not tc_order.holds(place, link.program_id, hook.ifindex, hook.direction)
+    return not tc_order.Standing.read(hook.ifindex, hook.direction).holds(place, link.program_id)
 
 
 def detach(network: Network | None, links: Path, hook: Hook, program: str = "") -> None:

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from ilax.bpf import Program
 from ilax.bpf.link import AFTER, BEFORE, tcx_programs_on
 from ilax.errors import IlaxError, NotFoundError, UsageError
+
+# BPF_OBJ_NAME_LEN without its end.
+_NAME_MOST = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +55,52 @@ def parse(text: str) -> Place:
     return Place(flag, program)
 
 
-def find(place: Place, ifindex: int, direction: int) -> int:
-    """Number of the program that a place names on a hook; 0 if it is not there."""
-    if not place.program:
-        return 0
-    for number in tcx_programs_on(ifindex, direction):
-        if place.program in (str(number), _name(number)):
-            return number
-    return 0
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The tcx programs of one hook.
+
+    Attributes:
+        programs: number and name of each, in the order in which they run.
+    """
+
+    programs: tuple[tuple[int, str], ...]
+
+    @classmethod
+    def read(cls, ifindex: int, direction: int) -> Self:
+        """As they are now."""
+        numbers = tcx_programs_on(ifindex, direction)
+        return cls(tuple((number, _name(number)) for number in numbers))
+
+    def find(self, place: Place) -> int:
+        """Number of the program that a place names; 0 if it is not there.
+
+        Of several of one name it is the one that leaves all of them on the same side.
+        """
+        order = self.programs if place.flag == BEFORE else self.programs[::-1]
+        # bpftool(8) shows names as long as they were written, the kernel keeps so much of them.
+        wanted = place.program[:_NAME_MOST]
+        return next((n for n, name in order if place.program == str(n) or wanted == name), 0)
+
+    def holds(self, place: Place, own: int) -> bool:
+        """Whether a program of ours stands where it should.
+
+        Args:
+            own: its number.
+        """
+        order = [number for number, _ in self.programs]
+        if own not in order:
+            return False
+        at = order.index(own)
+        if not place.program:
+            return at == (0 if place.flag == BEFORE else len(order) - 1)
+        other = self.find(place)
+        return not other or (at < order.index(other)) == (place.flag == BEFORE)
+
+    def around(self, own: int) -> tuple[str, str]:
+        """Names of the programs right before and behind ours; "" where there is none."""
+        names = [name for _, name in self.programs]
+        at = [number for number, _ in self.programs].index(own)
+        return names[at - 1] if at else "", "".join(names[at + 1 : at + 2])
 
 
 def _name(number: int) -> str:
@@ -69,32 +111,43 @@ def _name(number: int) -> str:
         return ""  # asking for it needs CAP_SYS_ADMIN
 
 
+def is_there(place: Place, ifindex: int, directions: Sequence[int]) -> bool:
+    """Whether the program that a place names, if it names one, is on one of the hooks."""
+    return not place.program or any(
+        Standing.read(ifindex, direction).find(place) for direction in directions
+    )
+
+
 def require(place: Place | None, ifindex: int, directions: Sequence[int]) -> None:
     """Raise unless the program that a place names is on one of the hooks.
 
     Raises:
         NotFoundError: it is on none of them.
     """
-    if place is None or not place.program:
-        return
-    if not any(find(place, ifindex, direction) for direction in directions):
+    if place is not None and not is_there(place, ifindex, directions):
         raise NotFoundError(
             f"no tcx program {place.program} is on interface {ifindex}; nothing was changed",
             hint="`bpftool net` shows what is there",
         )
 
 
-def holds(place: Place, own: int, ifindex: int, direction: int) -> bool:
-    """Whether a program of ours stands where it should.
+def as_place(hooks: Sequence[tuple[Standing, int]]) -> Place | None:
+    """The place that tells where ours stand, on all hooks; None: last, as without one.
 
     Args:
-        own: its number.
+        hooks: each with the number of our program there.
+
+    Raises:
+        NotFoundError: no place tells it.
     """
-    order = tcx_programs_on(ifindex, direction)
-    if own not in order:
-        return False
-    at = order.index(own)
-    if not place.program:
-        return at == (0 if place.flag == BEFORE else len(order) - 1)
-    other = find(place, ifindex, direction)
-    return not other or (at < order.index(other)) == (place.flag == BEFORE)
+    beside = [
+        Place(flag, name)
+        for standing, own in hooks
+        for flag, name in zip((AFTER, BEFORE), standing.around(own), strict=True)
+        # Those of another instance are called as ours are.
+        if name and not name.startswith("ilax_")
+    ]
+    for place in (Place(AFTER), Place(BEFORE), *beside):
+        if all(standing.holds(place, own) for standing, own in hooks):
+            return None if place == Place(AFTER) else place
+    raise NotFoundError("no order tells where our tcx programs stand on both hooks")
