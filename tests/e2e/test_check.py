@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from ilax import address
-from ilax.bpf import Link, Program
+from ilax.bpf import Link, Map, Program
 from ilax.bpf.link import BEFORE, TCX_EGRESS, TCX_INGRESS
 from ilax.hooks import clsact, tc_attach
 from ilax.hooks.modes import TcMode
@@ -93,6 +94,40 @@ def test_an_up_was_killed_on_its_way(host: Host) -> None:
     assert "ilax_uplink_out" in answer.one("hook.other-program")["seen"]
     fixed(host)
     ns.ip("link", "del", "other0")
+
+
+def test_programs_and_commands_at_different_maps(host: Host, bare: Lab) -> None:
+    """What such rows say is neither told nor mended: here they are another instance's."""
+    other = bare.hosts[0]
+    operator.bring_up(bare)
+    pin = host.ilax.pins / "v1/maps/ilax_ports"
+    pin.unlink()
+    with Map.open_pinned(other.ilax.pins / "v1/maps/ilax_ports") as ports:
+        ports.pin(pin)
+    found = check(host.ilax, "--fix")
+    assert found.ids == {"program.other-map"}
+    assert not found.mended
+    assert str(pin) == found.one("program.other-map")["object"]
+    obey(host.ns, found.findings)
+    for one in (host, other):
+        assert check(one.ilax).findings == []
+
+
+def test_who_may_enter_the_folders_of_pins(host: Host) -> None:
+    """Also those that come and go, and by being their owner."""
+    maps, previous = (host.ilax.pins / "v1" / name for name in ("maps", "previous"))
+    host.ilax(*("upgrade", "--before", "0s", "--soak", "0s"))
+    previous.chmod(0o711)
+    os.chown(maps, 65534, -1)
+    found = check(host.ilax)
+    assert [one["object"] for one in found.findings] == [str(maps), str(previous)]
+    assert found.ids == {"pin.mode"}
+    obey(host.ns, found.findings)
+    assert check(host.ilax).findings == []
+    os.chown(maps, 65534, -1)
+    maps.chmod(0o770)
+    fixed(host)
+    assert (maps.stat().st_uid, maps.stat().st_mode & 0o777) == (0, 0o700)
 
 
 def test_an_upgrade_is_the_operators_choice(host: Host) -> None:

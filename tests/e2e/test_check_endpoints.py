@@ -101,6 +101,31 @@ def test_the_commands_do_what_fix_does(host: Host) -> None:
     assert check(host.ilax).findings == []
 
 
+def test_other_ways_than_ours_are_taken(host: Host) -> None:
+    """By rules, and by better routes, at both ends; what is not ours stays until it is told."""
+    one, two = host.containers
+    inside, outside = "endpoint.inner-other-route", "endpoint.other-route"
+    one.ns.ip("-6", "route", "add", "unreachable", "default", "metric", "1")
+    host.ns.ip("-6", "route", "add", f"{two.address}/128", "dev", "lo", "table", "77")
+    host.ns.ip("-6", "rule", "add", "to", two.address, "lookup", "77", "pref", "5")
+    found = check(host.ilax, "--fix")
+    assert found.ids == {inside, outside}
+    assert (found.one(inside)["object"], found.one(outside)["object"]) == (one.address, two.address)
+    assert not found.mended
+    host.ns.ip("-6", "rule", "del", "pref", "5")
+    obey(host.ns, check(host.ilax).findings)
+    assert check(host.ilax).findings == []
+    # A task that reaches tasks otherwise than by a default route is well.
+    one.ns.ip("-6", "route", "add", str(sir_prefix(host)), "via", "fe80::1", "dev", "eth0")
+    one.ns.ip("-6", "route", "del", "default")
+    assert check(host.ilax).findings == []
+    one.ns.ip("-6", "route", "del", str(sir_prefix(host)))
+    one.ns.ip("-6", "route", "add", "2001:db8:99::/48", "via", "fe80::1", "dev", "eth0")
+    assert check(host.ilax).ids == {"endpoint.no-inner-route"}
+    fixed(host)
+    one.ns.ip("-6", "route", "del", "2001:db8:99::/48")
+
+
 def test_devices_are_switched_off(host: Host) -> None:
     one, two = host.containers
     host.ns.ip("link", "set", device(one), "down")

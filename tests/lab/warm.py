@@ -141,7 +141,7 @@ def _learn_tags() -> None:
             contract.maps[name].set_max_entries(2)
         contract.load()
         maps = {name: held.enter_context(one.open()) for name, one in contract.maps.items()}
-        installed.tags(maps)
+        installed.programs(maps)
 
 
 def _supervise(request: tuple[str, list[str], int | None], fds: list[int]) -> NoReturn:

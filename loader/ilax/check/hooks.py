@@ -174,17 +174,17 @@ def in_filters(view: View) -> Iterator[Finding]:
 
 def _other(view: View, where: str, program: str, runs: int) -> Iterator[Finding]:
     """A finding, if a hook runs another program than the pinned one of a name."""
-    number, tag = view.programs.get(program, (0, ""))
-    if not number or runs == number:
+    pinned = view.programs.get(program)
+    if pinned is None or runs == pinned.id:
         return
     whole = restore.pinned_fit(view)
     seen, its_tag = program_words(runs)
-    if its_tag in (tag, ""):
+    if its_tag in (pinned.tag, ""):
         return  # the same code, loaded twice; or it may not be looked at
     yield OTHER_PROGRAM.found(
         where,
         seen=f"{seen} with tag {its_tag}",
-        expected=f"{program} (number {number}) with tag {tag}",
+        expected=f"{program} (number {pinned.id}) with tag {pinned.tag}",
         command=view.command("check --fix") if whole else restore.command(view),
         step=partial(restore.pinned_programs, view) if whole else None,
     )

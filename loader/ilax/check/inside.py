@@ -11,8 +11,9 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, ParamSpec
 
+from ilax.address import Address
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
-from ilax.check.snapshot import Snapshot
+from ilax.check.snapshot import NOBODY, Snapshot
 from ilax.check.view import View
 from ilax.endpoint.containers import GATEWAY
 from ilax.system import sysctls
@@ -55,6 +56,10 @@ NO_ROUTE = kind(
     "endpoint.no-inner-route", Severity.ERROR,
     "the container has no route by way of its interface", Remedy.STEP,
 )  # fmt: skip
+OTHER_ROUTE = kind(
+    "endpoint.inner-other-route", Severity.WARNING,
+    "another route inside takes what is for tasks; fine if it is meant to",
+)  # fmt: skip
 NO_NEIGHBOUR = kind(
     "endpoint.no-inner-neighbour", Severity.WARNING,
     "the container has to ask for its next hop", Remedy.STEP,
@@ -87,8 +92,11 @@ class _Inside:
         self.endpoint = endpoint
         self.fix = view.command("check --fix")
         host = view.here.links[endpoint.ifindex]
+        # Where it would send to a task that nobody is.
+        self.nobody = str(Address(view.fabric.sir_prefixes[0].upper, NOBODY))
         with Network() as network:
             self.here = Snapshot(network)
+            self.way = self.here.lookup(self.nobody)
         self.link: Interface | None = self.here.links.get(host.peer)
         self.off = bool(self.link and sysctls.read(self.link.name, "disable_ipv6"))
         # Links say so themselves where their namespace is another one.
@@ -220,16 +228,7 @@ def _ways(seen: _Inside, link: Interface) -> Iterator[Finding]:
         )
     if not link.up:
         return  # the kernel has no routes then
-    if not any(r.index == link.index and r.gateway == GATEWAY for r in seen.here.routes):
-        yield NO_ROUTE.found(
-            sir,
-            seen=f"no route via {GATEWAY} dev {name}",
-            expected="a default route",
-            command=seen.command(
-                f"ip -6 route add default via {GATEWAY} dev {{dev}} proto {ROUTE_PROTOCOL}"
-            ),
-            step=seen.step(lambda n: partial(n.add_route, gateway=GATEWAY), "::/0", link.index),
-        )
+    yield from _way_out(seen, link)
     known = seen.here.neighbours.get((link.index, GATEWAY))
     wrong = known is not None and known.mac not in (b"", endpoint.host_mac)
     if known is None or wrong or not known.permanent:
@@ -243,3 +242,35 @@ def _ways(seen: _Inside, link: Interface) -> Iterator[Finding]:
             ),
             step=seen.step(lambda n: n.add_neighbour, link.index, GATEWAY, endpoint.host_mac),
         )
+
+
+def _way_out(seen: _Inside, link: Interface) -> Iterator[Finding]:
+    """The task sends to others by way of its interface."""
+    ours = link.index, GATEWAY
+    if seen.way is not None and (seen.way.index, seen.way.gateway) == ours:
+        return
+    sir = str(seen.endpoint.sir)
+    default = "::/0"
+    if not any((r.destination, r.index, r.gateway) == (default, *ours) for r in seen.here.routes):
+        yield NO_ROUTE.found(
+            sir,
+            seen=f"no route via {GATEWAY} dev {link.name}",
+            expected="a default route",
+            command=seen.command(
+                f"ip -6 route add default via {GATEWAY} dev {{dev}} proto {ROUTE_PROTOCOL}"
+            ),
+            step=seen.step(lambda n: partial(n.add_route, gateway=GATEWAY), default, link.index),
+        )
+        return
+    where = f"goes by {seen.here.name(seen.way.index)}" if seen.way else "is sent nowhere"
+    rival = seen.here.rival(default)
+    yield OTHER_ROUTE.found(
+        sir,
+        seen=f"{seen.nobody} {where}",
+        expected=f"via {GATEWAY} dev {link.name}",
+        command=seen.command(
+            "ip -6 route show table all"
+            if rival is None
+            else f"ip -6 route del default metric {rival.metric}"
+        ),
+    )

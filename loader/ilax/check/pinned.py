@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -50,7 +51,7 @@ NO_NAMESPACE = kind(
     "the instance serves a network namespace that is in sight nowhere: it is gone",
 )  # fmt: skip
 MODE = kind(
-    "pin.mode", Severity.WARNING, "others than the owner may enter a folder of pins", Remedy.STEP
+    "pin.mode", Severity.WARNING, "others than root may enter a folder of pins", Remedy.STEP
 )
 LEFTOVER = kind("pin.leftover", Severity.WARNING, "the trace of a killed command", Remedy.STEP)
 
@@ -144,19 +145,28 @@ def place(view: View) -> Iterator[Finding]:
 def folders(view: View) -> Iterator[Finding]:
     """Who may enter the folders of pins; what lies in them that nobody needs."""
     pins = view.pins
-    for folder in (pins.root, pins.base, pins.version, pins.maps, pins.programs, pins.links):
+    inside = sorted(path for path in pins.version.glob("**/") if path != pins.version)
+    for folder in (pins.root, pins.base, pins.version, *inside):
         if not folder.is_dir():
             continue
-        mode = stat.S_IMODE(folder.stat().st_mode)
-        if mode & 0o077:
+        found = folder.stat()
+        mode, owner = stat.S_IMODE(found.st_mode), found.st_uid
+        if mode & 0o077 or owner not in (0, os.geteuid()):
+            path = quote(str(folder))
             yield MODE.found(
                 folder,
-                seen=f"mode {mode:04o}",
-                expected="mode 0700",
-                command=f"chmod 0700 {quote(str(folder))}",
-                step=lambda folder=folder: folder.chmod(0o700),  # type: ignore[misc]
+                seen=f"mode {mode:04o}, owner {owner}",
+                expected="mode 0700, owner 0",
+                command=f"chown 0 {path} && chmod 0700 {path}",
+                step=partial(_close, folder),
             )
     yield from _leftovers(view)
+
+
+def _close(folder: Path) -> None:
+    # The owner first: the mode is theirs to change.
+    os.chown(folder, 0, -1)
+    folder.chmod(0o700)
 
 
 def _leftovers(view: View) -> Iterator[Finding]:

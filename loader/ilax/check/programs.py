@@ -19,6 +19,12 @@ DIFFERS = kind(
     "the loaded program is not the one of this installation; `up` would swap it",
 )  # fmt: skip
 
+OTHER_MAP = kind(
+    "program.other-map", Severity.ERROR,
+    "programs work on another map than the one that is pinned: no packet meets the rows that "
+    "commands write; nothing else is looked at until it does",
+)  # fmt: skip
+
 
 @check(Needs.HOME)
 def pinned(view: View) -> Iterator[Finding]:
@@ -36,12 +42,25 @@ def pinned(view: View) -> Iterator[Finding]:
 @check(Needs.HOME, unlocked=True)
 def installed_ones(view: View) -> Iterator[Finding]:
     """Each pinned program is the one that this ilax would load."""
-    for name, tag in installed.tags(view.instance.maps).items():
+    for name, ours in installed.programs(view.instance.maps).items():
         loaded = view.programs.get(name)
-        if loaded is not None and loaded[1] != tag:
+        if loaded is not None and loaded.tag != ours.tag:
             yield DIFFERS.found(
                 name,
-                seen=f"program {loaded[0]} with tag {loaded[1]}",
-                expected=f"tag {tag}",
+                seen=f"program {loaded.id} with tag {loaded.tag}",
+                expected=f"tag {ours.tag}",
                 command=restore.command(view),
             )
+
+
+@check(Needs.MAPS)
+def on_its_maps(view: View) -> Iterator[Finding]:
+    """Programs read and write the maps that are pinned."""
+    for (name, number), users in view.other_maps.items():
+        pin = view.pins.maps / name
+        yield OTHER_MAP.found(
+            pin,
+            seen=f"map {view.instance.maps[name].id}, but {', '.join(users)} use map {number}",
+            expected=f"map {number}",
+            command=f"rm {pin} && bpftool map pin id {number} {pin}",
+        )

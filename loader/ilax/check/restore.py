@@ -87,8 +87,8 @@ def is_safe(view: View) -> bool:
     # It would take rows away that somebody else has written.
     if options(view) is None or view.prefixes.bad:
         return False
-    tags = installed.tags(view.instance.maps)
-    return all(view.programs[name][1] == tags[name] for name in tags if name in view.programs)
+    ours = installed.programs(view.instance.maps)
+    return all(view.programs[name].tag == ours[name].tag for name in ours if name in view.programs)
 
 
 def up(view: View) -> None:

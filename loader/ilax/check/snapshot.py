@@ -24,6 +24,9 @@ _LOCAL = 2
 # Of routes that the kernel made by itself, as a router advertised them.
 PROTOCOL_RA = 9
 
+# Identifier of a SIR address that no task is likely to have: the last one of a type.
+NOBODY = 0x3FFF_FFFF_FFFF_FFFE
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -112,6 +115,11 @@ class Snapshot:
             if route.ours and (route.destination, route.index) == (destination, index):
                 return route
         return None
+
+    def rival(self, destination: str) -> Route | None:
+        """The foreign route to a prefix that comes first."""
+        rivals = [r for r in self.routes if r.destination == destination and not r.ours]
+        return min(rivals, key=lambda r: r.metric, default=None)
 
     def learned_by(self, index: int) -> list[Route]:
         """Routes that router advertisements on an interface have brought."""

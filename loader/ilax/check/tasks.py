@@ -222,14 +222,14 @@ def _ignore_advertisements(view: View, link: Interface) -> None:
 
 def _route(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding]:
     destination = f"{endpoint.sir}/128"
-    rivals = [r for r in view.here.routes if r.destination == destination and not r.ours]
-    if rivals:
-        where = f" dev {quote(view.here.name(rivals[0].index))}" if rivals[0].index else ""
+    rival = view.here.rival(destination)
+    if rival is not None:
+        where = f" dev {quote(view.here.name(rival.index))}" if rival.index else ""
         yield OTHER_ROUTE.found(
             endpoint.sir,
-            seen=f"a route of protocol {rivals[0].protocol}{where} metric {rivals[0].metric}",
+            seen=f"a route of protocol {rival.protocol}{where} metric {rival.metric}",
             expected="the route of ilax alone",
-            command=f"ip -6 route del {destination}{where} metric {rivals[0].metric}",
+            command=f"ip -6 route del {destination}{where} metric {rival.metric}",
         )
     if view.here.route_to(destination, link.index) is None:
         yield NO_ROUTE.found(
@@ -239,6 +239,15 @@ def _route(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding]
             command=f"ip -6 route add {destination} dev {quote(link.name)} proto {ROUTE_PROTOCOL}",
             step=partial(view.network.add_route, destination, link.index),
         )
+    elif rival is None:
+        taken = view.here.lookup(str(endpoint.sir))
+        if taken is None or taken.index != link.index:
+            yield OTHER_ROUTE.found(
+                endpoint.sir,
+                seen="a rule that chooses another table",
+                expected="the route of ilax is used",
+                command="ip -6 rule; ip -6 route show table all",
+            )
 
 
 def _neighbour(view: View, endpoint: Endpoint, link: Interface) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from shlex import quote
 from ilax.address import Address
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
+from ilax.check.snapshot import NOBODY
 from ilax.check.view import View
 from ilax.instances import others
 from ilax.instances.sir_routes import SIR_GATEWAY, SIR_GATEWAY_MAC
@@ -53,9 +54,6 @@ LEFTOVER = kind(
     "route.leftover", Severity.WARNING,
     "a route or neighbour of ours that no instance needs", Remedy.STEP,
 )  # fmt: skip
-
-# Any address of a prefix that no task is likely to have: the last one of a type.
-_NOBODY = 0x3FFF_FFFF_FFFF_FFFE
 
 
 @check(Needs.HOME)
@@ -137,7 +135,7 @@ def sir_prefixes(view: View) -> Iterator[Finding]:
                 command=f"ip -6 address replace {source}/128 dev lo; {command}",
                 step=put,
             )
-        taken = here.lookup(str(Address(prefix.upper, _NOBODY)))
+        taken = here.lookup(str(Address(prefix.upper, NOBODY)))
         if taken is None or (taken.index, taken.gateway) != (link.index, SIR_GATEWAY):
             yield _shadowed(view, str(prefix))
 
@@ -150,8 +148,7 @@ def _put_route(view: View, prefix: str, index: int, source: str | None) -> None:
 
 
 def _shadowed(view: View, prefix: str) -> Finding:
-    rivals = [r for r in view.here.routes if r.destination == prefix and not r.ours]
-    rival = min(rivals, key=lambda r: r.metric, default=None)
+    rival = view.here.rival(prefix)
     if rival is None:
         return SIR_SHADOWED.found(
             prefix,

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ilax.bpf import Link, LinkInfo, Program
 from ilax.bpf.handle import Closing
+from ilax.check import installed
 from ilax.check.model import Needs
 from ilax.check.snapshot import Snapshot
 from ilax.contract.tables import index_key
@@ -30,6 +32,15 @@ if TYPE_CHECKING:
     from ilax.endpoint.endpoints import Endpoint
     from ilax.hooks.xdp_slot import Slot
     from ilax.translation.fabric import Fabric, Survey
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A pinned program: its number, its tag, and the numbers of the maps that it uses."""
+
+    id: int
+    tag: str
+    maps: tuple[int, ...]
 
 
 class View(Closing):
@@ -67,7 +78,8 @@ class View(Closing):
             return Needs.NOTHING
         at_home = self.netns == own_netns() and self.uplink_index and self.known
         settled = not self.unfinished and not self.pins.doomed.is_dir()
-        return Needs.HOME if at_home and settled else Needs.MAPS
+        # What rows say that no packet meets must neither be told nor mended.
+        return Needs.HOME if at_home and settled and not self.other_maps else Needs.MAPS
 
     # --- the maps --------------------------------------------------------------
 
@@ -176,13 +188,32 @@ class View(Closing):
         return found
 
     @cached_property
-    def programs(self) -> dict[str, tuple[int, str]]:
-        """Number and tag of each pinned program, by name."""
+    def programs(self) -> dict[str, Pinned]:
+        """Each pinned program, by name."""
         found = {}
         folder = self.pins.programs
         for pin in sorted(folder.iterdir()) if folder.is_dir() else []:
             with contextlib.suppress(NotFoundError), Program.open_pinned(pin) as program:
-                found[pin.name] = (program.id, program.tag)
+                found[pin.name] = Pinned(program.id, program.tag, tuple(program.map_ids()))
+        return found
+
+    @cached_property
+    def other_maps(self) -> dict[tuple[str, int], list[str]]:
+        """Programs that use another map than the pinned one: by its name and their number.
+
+        Of programs whose code is known; none where this process may not load them.
+        """
+        maps = self.instance.maps
+        found: dict[tuple[str, int], list[str]] = {}
+        with contextlib.suppress(IlaxError):
+            for name, ours in installed.programs(maps).items():
+                loaded = self.programs.get(name)
+                # One map under two names would count once.
+                if loaded is None or len(loaded.maps) != len(ours.maps) or loaded.tag != ours.tag:
+                    continue
+                for number, used in zip(loaded.maps, ours.maps, strict=True):
+                    if used and number != maps[used].id:
+                        found.setdefault((used, number), []).append(name)
         return found
 
     @cached_property
