@@ -195,6 +195,53 @@ def test_what_only_the_operator_mends(host: Host) -> None:
     ns.sysctl(f"net.ipv6.conf.{UPLINK}.accept_ra", 0)
 
 
+def test_the_source_of_the_hosts_own_packets(host: Host) -> None:
+    """Routes name an address of the host's as long as it has one, whatever is done to either."""
+    ns, prefix = host.ns, str(sir_prefix(host))
+    first, second = (str(Plan().sir(number)) for number in (60, 61))
+
+    def source() -> str | None:
+        (row,) = ns.ip_json("-6", "route", "show", prefix)
+        return row.get("prefsrc")
+
+    assert source() is None
+    host.ilax("endpoint", "add", second, "--host")
+    assert source() == second
+    host.ilax("endpoint", "add", first, "--host")
+    assert source() == second  # it stays
+    host.ilax(
+        *("up", "--uplink", UPLINK, "--sir-prefix", prefix, "--locator", host.locator),
+        *("--block", Plan().block, "--xdp", "native"),
+    )
+    assert source() == second
+    assert check(host.ilax).findings == []
+    # Taken away, and the address put back: the kernel does not put it into routes again.
+    for by_hand in (True, False):
+        for address_of_host in (first, second):
+            ns.ip("-6", "address", "del", f"{address_of_host}/128", "dev", "lo")
+            ns.ip("-6", "address", "add", f"{address_of_host}/128", "dev", "lo", "nodad")
+        found = check(host.ilax)
+        assert found.ids == {"route.sir-source"}
+        assert found.one("route.sir-source")["seen"] == "a route without source"
+        if by_hand:
+            obey(ns, found.findings)
+            assert check(host.ilax).findings == []
+        else:
+            fixed(host)
+        assert source() == first
+    # Of somebody else.
+    own = str(host.address)
+    ns.ip("-6", "route", "replace", prefix, "via", "fe80::11a", "dev", UPLINK, "proto", "105",
+          "src", own)  # fmt: skip
+    assert check(host.ilax).one("route.sir-source")["seen"] == f"source {own}"
+    fixed(host)
+    host.ilax("endpoint", "del", first)
+    assert source() == second
+    host.ilax("endpoint", "del", second)
+    assert source() is None
+    assert check(host.ilax).findings == []
+
+
 def test_the_way_out_is_gone(host: Host) -> None:
     ns = host.ns
     ns.ip("-6", "route", "del", "default")

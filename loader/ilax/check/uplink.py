@@ -38,8 +38,8 @@ SIR_MISSING = kind(
 )  # fmt: skip
 SIR_SOURCE = kind(
     "route.sir-source", Severity.ERROR,
-    "the host's own address has gone, and with it the routes to SIR prefixes have lost their "
-    "source: its processes call tasks by an address that may not be answered", Remedy.STEP,
+    "a route to a SIR prefix does not name the host's own SIR address as source: its processes "
+    "call tasks by an address that may not be answered", Remedy.STEP,
 )  # fmt: skip
 SIR_SHADOWED = kind(
     "route.sir-shadowed", Severity.ERROR,
@@ -108,7 +108,6 @@ def sir_prefixes(view: View) -> Iterator[Finding]:
             "nud permanent",
             step=partial(view.network.add_neighbour, link.index, SIR_GATEWAY, SIR_GATEWAY_MAC),
         )
-    own = here.addresses.get(LOOPBACK, {})
     hosts = [str(e.sir) for e in view.endpoints if e.delivery == "host" and e.owns_link]
     source = hosts[0] if hosts else None
     for prefix in view.fabric.sir_prefixes:
@@ -127,10 +126,10 @@ def sir_prefixes(view: View) -> Iterator[Finding]:
                 step=put,
             )
             continue
-        if source is not None and source not in own and not route.source:
+        if source is not None and route.source not in hosts:
             yield SIR_SOURCE.found(
                 prefix,
-                seen="a route without source",
+                seen=f"source {route.source}" if route.source else "a route without source",
                 expected=f"source {source}, on lo",
                 command=f"ip -6 address replace {source}/128 dev lo; {command}",
                 step=put,

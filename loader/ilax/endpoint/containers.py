@@ -18,6 +18,7 @@ from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import ConflictError, NotFoundError, SystemCallError, UsageError
 from ilax.hooks import tc_attach
 from ilax.hooks.places import CONTAINER
+from ilax.instances import sir_routes
 from ilax.instances.instance import Instance, own_netns
 from ilax.instances.transaction import Transaction
 from ilax.limiting import limits
@@ -146,6 +147,8 @@ def add_host(instance: Instance, sir: Address, cgroup: Cgroup | None = None) -> 
         limit = limits.claim(instance, cgroup, change)
         before = next((e.limit for e in endpoints.read_limited(instance) if e.sir == sir), 0)
         endpoint = endpoints.put_host(network, instance, sir, change, limit)
+        # If it is taken back, the kernel takes it out of the routes as well.
+        sir_routes.renew_source(network, instance)
         # A slot that it named before may be nobody's now.
         if before != endpoint.limit:
             change.on_success(limits.endpoint_gone, instance, before)
@@ -280,6 +283,9 @@ def take_away(network: Network, instance: Instance, endpoint: Endpoint) -> None:
     """`delete` by whoever holds the lock."""
     endpoints.remove(network, instance, endpoint)
     limits.endpoint_gone(instance, endpoint.limit)
+    if endpoint.delivery == "host":
+        # The routes that named it name none now.
+        sir_routes.renew_source(network, instance)
 
 
 def _refuse_taken(instance: Instance, wire: Address, sir: Address) -> None:

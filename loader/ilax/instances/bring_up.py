@@ -97,10 +97,10 @@ def up_held(instance: str, options: UpOptions, orphans: Sequence[Endpoint] = ())
             # Before the first packet; an upgrade changes them last.
             _write_config(opened, uplink, options, change)
         ways = Ways(uplink.index, options.fabric.sir_prefixes, options.host_address)
-        before = None if fresh else sir_routes.ways_of(opened)
+        before = None if fresh else sir_routes.ways_of(network, opened)
         forgotten = [] if fresh else _forgotten(opened, options)
         if before is not None and ways.source is None:
-            ways = replace(ways, source=sir_routes.source_of(opened, but=orphans))
+            ways = replace(ways, source=sir_routes.source_of(network, opened, but=orphans))
         result = _attach_all(network, pins, uplink.index, programs, previous, options, slot, change)
         result.fresh = fresh
         if fresh:

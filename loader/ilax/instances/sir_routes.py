@@ -38,26 +38,25 @@ class Ways:
     source: Address | None
 
 
-def ways_of(opened: Instance) -> Ways | None:
+def ways_of(network: Network, opened: Instance) -> Ways | None:
     """What an earlier `up` left; None if it was killed before it had begun."""
     row = opened.config.get(index_key(0))
     uplink = int(row["uplink_ifindex"]) if row is not None else 0
     # Also of rows that make no sense together: what was made for them has to go.
     known = fabric.sir_prefixes(prefix_rows.meant(fabric.read_rows(opened)))
-    return Ways(uplink, tuple(known), source_of(opened)) if uplink else None
+    return Ways(uplink, tuple(known), source_of(network, opened)) if uplink else None
 
 
-def source_of(opened: Instance, but: Sequence[Endpoint] = ()) -> Address | None:
-    """The host's own SIR address, the first of several."""
+def source_of(network: Network, opened: Instance, but: Sequence[Endpoint] = ()) -> Address | None:
+    """The host's own SIR address; of several the one that routes name, or the first."""
     going = {endpoint.sir for endpoint in but}
-    return next(
-        (
-            endpoint.sir
-            for endpoint in endpoints.read_all(opened)
-            if endpoint.delivery == "host" and endpoint.sir not in going
-        ),
-        None,
-    )
+    own = [
+        endpoint.sir
+        for endpoint in endpoints.read_all(opened)
+        if endpoint.delivery == "host" and endpoint.sir not in going
+    ]
+    named = set(network.routes_via(SIR_GATEWAY).values())
+    return next((sir for sir in own if str(sir) in named), own[0] if own else None)
 
 
 def route(
@@ -78,11 +77,27 @@ def route(
 
 def _put_routes(network: Network, ways: Ways) -> None:
     network.add_neighbour(ways.uplink, SIR_GATEWAY, SIR_GATEWAY_MAC)
+    for prefix in ways.sir_prefixes:
+        _put_route(network, prefix, ways)
+
+
+def _put_route(network: Network, prefix: Prefix, ways: Ways) -> None:
     # The route names it as a source, so it has to be there before.
     source = str(ways.source) if ways.source else None
+    # No other instance here has the prefix, so a route of ours is this one's.
+    network.add_route(str(prefix), ways.uplink, gateway=SIR_GATEWAY, source=source, move=True)
+
+
+def renew_source(network: Network, opened: Instance) -> None:
+    """Let routes to SIR prefixes name an address of the host's own, where there is one."""
+    ways = ways_of(network, opened)
+    if ways is None or ways.source is None:
+        return
+    there, source = network.routes_via(SIR_GATEWAY), str(ways.source)
     for prefix in ways.sir_prefixes:
-        # No other instance here has the prefix, so a route of ours is this one's.
-        network.add_route(str(prefix), ways.uplink, gateway=SIR_GATEWAY, source=source, move=True)
+        # A route that is missing is not for this to make.
+        if there.get((str(prefix), ways.uplink), source) != source:
+            _put_route(network, prefix, ways)
 
 
 def leave(network: Network, before: Ways, now: Ways | None, beside: Survey) -> None:

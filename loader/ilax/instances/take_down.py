@@ -103,7 +103,7 @@ def _take_down(opened: Instance, *, force: bool) -> None:
         if unfinished and not shared:
             # It may have been killed between the qdisc and its first filter.
             clsact.remove_empty(network, uplink)
-        before = sir_routes.ways_of(opened)
+        before = sir_routes.ways_of(network, opened)
         if before is not None:
             sir_routes.leave(network, before, None, beside)
 
