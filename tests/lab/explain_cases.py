@@ -118,8 +118,8 @@ def wire(lab: Lab, sir: object) -> str:
     return str(address.to_wire(address.parse(str(sir)), locator.upper))
 
 
-def to_task(number: int, **how: Any) -> Callable[[Lab], bytes]:
-    return lambda lab: ipv6(peer(lab), wire(lab, lab.hosts[0].containers[number].sir), **how)
+def to_task(index: int, **how: Any) -> Callable[[Lab], bytes]:
+    return lambda lab: ipv6(peer(lab), wire(lab, lab.hosts[0].containers[index].sir), **how)
 
 
 def from_task(dst: Callable[[Lab], object], **how: Any) -> Callable[[Lab], bytes]:
@@ -133,6 +133,24 @@ def stale_error(lab: Lab) -> bytes:
     upper = struct.pack("!BBHI", 1, 0, 0, 0) + quoted
     dst = wire(lab, lab.hosts[0].containers[0].sir)
     return ipv6(lab.plan.router, dst, upper=upper, number=_ICMPV6)
+
+
+def known_error(lab: Lab) -> bytes:
+    """Packet Too Big about what a task has sent to another, by its wire address."""
+    far = address.to_wire(
+        address.parse(peer(lab)), address.parse_prefix(str(lab.hosts[1].locator)).upper
+    )
+    quoted = ipv6(lab.hosts[0].containers[0].sir, str(far), size=8)
+    upper = struct.pack("!BBHI", 2, 0, 0, 1280) + quoted
+    dst = wire(lab, lab.hosts[0].containers[0].sir)
+    return ipv6(lab.plan.router, dst, upper=upper, number=_ICMPV6)
+
+
+# Hop-by-hop options and destination options (padding only), then nothing; a fragment
+# behind which more come, with the begin of a packet; and one with the rest.
+_OPTIONS = {"number": 0, "upper": b"\x3c\0\x01\x04\0\0\0\0" + b"\x3b\0\x01\x04\0\0\0\0"}
+_FIRST = {"number": 44, "upper": struct.pack("!BBHI", 59, 0, 0 << 3 | 1, 7)}
+_LATER = {"number": 44, "upper": struct.pack("!BBHI", 59, 0, 5 << 3, 7)}
 
 
 # --- rows that are not as they should be ----------------------------------------
@@ -189,6 +207,14 @@ CASES = {
     "tagged": Case(
         "uplink", to_task(1), ("send_xdp",), "delivered", tags=((0x8100, 5),)
     ),
+    "with options": Case(
+        "uplink", to_task(0, **_OPTIONS), ("send_meta", "send_handover"), "delivered"
+    ),
+    "a first fragment": Case("uplink", to_task(1, **_FIRST), ("send_xdp",), "delivered"),
+    "a later fragment": Case("uplink", to_task(1, **_LATER), ("send_xdp",), "delivered"),
+    "an error about a packet of a task": Case(
+        "uplink", known_error, ("send_meta", "send_handover"), "delivered"
+    ),
     "the device of a task is gone": Case(
         "uplink", to_task(1), ("drop_no_device",), "dropped", no_device
     ),
@@ -219,6 +245,12 @@ CASES = {
         lambda lab: ipv6(lab.plan.router, peer(lab)),
         ("pass_not_ours", "pass_not_ours", "send_forward", "pass_wire"),
         "forwarded",
+    ),
+    "to the loopback address": Case(
+        "uplink",
+        lambda lab: ipv6(peer(lab), "::1"),
+        ("pass_not_ours", "pass_not_ours"),
+        "stack",
     ),
     "to another station": Case(
         "uplink",
@@ -257,6 +289,16 @@ CASES = {
     ),
     "to another host": Case(
         0, from_task(peer), ("send_forward", "pass_wire"), "forwarded"
+    ),
+    "of a task with options": Case(
+        0, from_task(peer, **_OPTIONS), ("send_forward", "pass_wire"), "forwarded"
+    ),
+    "a later fragment of a task": Case(
+        0, from_task(peer, **_LATER), ("send_forward", "pass_wire"), "forwarded"
+    ),
+    "a later fragment to a locator": Case(
+        0, from_task(lambda lab: lab.hosts[1].address, **_LATER), ("drop_locator_refused",),
+        "dropped",
     ),
     "to a task of this host": Case(
         0, from_task(lambda lab: lab.hosts[0].containers[1].sir), ("send_local",), "delivered"

@@ -42,7 +42,7 @@ FAILED = kind("check.failed", Severity.WARNING, "a check could not be made, or n
 
 # One mend may uncover what the next one has to mend: a device that is up again
 # has lost its routes.
-_ROUNDS = 4
+_ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,11 @@ def mend(name: str) -> Report:
     """
     done: list[Mended] = []
     if PinFolder(name).base.is_dir():
-        done += _complete(name)
-        for _ in range(_ROUNDS):
-            steps = _take_steps(name)
+        # Programs are loaded to compare them, once: not while other commands wait.
+        with View.open(name) as view:
+            _ = view.level
+        for number in range(_ROUNDS):
+            steps = _round(name, first=not number)
             done += steps
             if all(step.problem for step in steps):
                 break
@@ -180,22 +182,25 @@ def _try(findings: list[Finding], action: Callable[[], object]) -> list[Mended]:
     return [Mended(f.id, f.object, problem) for f in findings]
 
 
-def _complete(name: str) -> list[Mended]:
-    """End a `down` or an `up` that was interrupted."""
-    with PinFolder(name).lock(), View.open(name) as view:
-        found = _without_unsafe(view, [f for one in _under_lock(view) for f in _run(one, view)])
-        done = _try(_of(found, Remedy.DOWN), lambda: restore.down(view))
-        # Before single steps, since it brings the programs that they attach.
-        return done + _try(_of(found, Remedy.UP), lambda: restore.up(view))
+def _round(name: str, *, first: bool) -> list[Mended]:
+    """Mend under one lock what is seen under it.
 
-
-def _take_steps(name: str) -> list[Mended]:
-    """Single steps of findings."""
+    Args:
+        first: also end a `down` or an `up` that was interrupted.
+    """
     done: list[Mended] = []
     with PinFolder(name).lock(), View.open(name) as view:
-        for found in [found for one in _under_lock(view) for found in _run(one, view)]:
-            if found.step is not None:
-                done += _try([found], found.step)
+        found = [finding for one in _under_lock(view) for finding in _run(one, view)]
+        if first:
+            whole = _without_unsafe(view, found)
+            done += _try(_of(whole, Remedy.DOWN), lambda: restore.down(view))
+            # Before single steps, since it brings the programs that they attach.
+            done += _try(_of(whole, Remedy.UP), lambda: restore.up(view))
+            if any(not one.problem for one in done):
+                return done  # what was seen is not there any more
+        for finding in found:
+            if finding.step is not None:
+                done += _try([finding], finding.step)
     return done
 
 

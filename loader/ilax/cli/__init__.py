@@ -21,6 +21,7 @@ from ilax.cli import offers
 from ilax.cli.context import JSON_HELP, Context, accept_json, legible
 from ilax.errors import IlaxError, PrivilegeError, SystemCallError, UsageError
 from ilax.instances.instance_name import DEFAULT_INSTANCE
+from ilax.instances.pins import BPFFS
 
 # Name of a command: module in this package, and object in it.
 _COMMANDS = {
@@ -120,7 +121,9 @@ def main() -> None:
         _fail(
             PrivilegeError(
                 f"cannot open {error.filename}: {error.strerror}",
-                hint="pins are readable by their owner only: run as root",
+                hint="pins are readable by their owner only: run as root"
+                if str(error.filename).startswith(str(BPFFS))
+                else "run as root, with all capabilities",
             )
         )
     except OSError as error:

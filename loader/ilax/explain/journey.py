@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ilax.instances.instance import Instance
     from ilax.system.netlink import Interface, Network
 
+_LOOPBACK = Address(0, 1)
 _ANSWERS = {
     "pass_hop_limit": "the kernel answers with Time Exceeded",
     "pass_too_big": "the kernel answers with Packet Too Big",
@@ -207,6 +208,9 @@ class Traveller:
             return "stack", f"{text}"
         if reason == "pass_other_host":
             self._note(where, "the kernel drops frames for other stations")
+            return "stack", "left to the host's stack, which drops it"
+        if arrived and packet.dst == _LOOPBACK:
+            self._note(where, f"the kernel drops what comes by a device for {_LOOPBACK}")
             return "stack", "left to the host's stack, which drops it"
         # Tags of VLAN 0 tell a priority, and no interface.
         if self._vlan or any(packet.vlans):
