@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import mmap
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -44,7 +45,7 @@ USAGE, NOT_FOUND, CONFLICT, UNEXPECTED = 2, 3, 4, 10
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """Tasks of the first host: by stack, and by XDP with a small MTU; and its own address."""
-    with Lab.make(f"{PREFIX}expl", Plan(hosts=2)) as made:
+    with Lab.make(f"{PREFIX}{os.getpid():x}expl", Plan(hosts=2)) as made:
         operator.bring_up(made, operator.Options(extra=SIZES))
         host, second = made.hosts[0], made.hosts[0].containers[1]
         host.ilax("endpoint", "del", second.address)

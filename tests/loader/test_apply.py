@@ -158,6 +158,19 @@ def test_what_cannot_change_is_refused(host: Host) -> None:
         assert host.wire(7) is not None
 
 
+def test_an_address_of_the_host_that_a_container_has(host: Host) -> None:
+    """`up` refuses it, so `plan` says so, and not that the endpoint would be made anew."""
+    host.write(task(1))
+    host.apply()
+    host.write(up=f'{UP}host-address = "{sir(1)}"\n')
+    (told,) = host.plan(code=CONFLICT)["blocked"]
+    assert told == f"{sir(1)} is a container's endpoint"
+    refused = host.lab.ilax("apply", str(host.file))
+    assert refused.exit_code == CONFLICT
+    assert str(refused.exception).startswith(told)
+    assert host.endpoint(1).delivery == "stack"
+
+
 def _of_the_host(numbers: Iterable[int]) -> list[str]:
     return [f'[[endpoint]]\nsir = "{sir(number)}"\nhost = true' for number in numbers]
 

@@ -68,6 +68,11 @@ def test_defaults_are_those_of_the_commands() -> None:
     assert endpoint.link == "veth"
 
 
+def test_an_editor_may_have_marked_it_as_utf_8() -> None:
+    document, _ = reader.parse(b"\xef\xbb\xbf" + UP.encode(), "host.toml", Path())
+    assert document.up.uplink
+
+
 def test_mappings_of_rows_and_files(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(
         f"sir,locator\n{_sir(3)},2001:db8:42:8::/64\n{_sir(1)},2001:db8:42:7::/64\n"

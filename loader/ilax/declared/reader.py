@@ -109,7 +109,7 @@ def _bytes_of(name: str) -> bytes:
 
 def _toml(raw: bytes, name: str) -> tuple[str, Table]:
     try:
-        text = raw.decode()
+        text = raw.decode("utf-8-sig")  # an editor may mark it as UTF-8
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DeclarationError([f"{name}:{line}: no UTF-8 text"]) from error

@@ -263,6 +263,22 @@ def retire(instance: Instance, wire: Address) -> None:
     wait_for_programs()
 
 
+def host_row(instance: Instance, sir: Address) -> Endpoint | None:
+    """The row of an address of the host; None if there is none.
+
+    Raises:
+        ConflictError: a container has the address.
+    """
+    # By SIR address: an earlier `up` may have made it at another locator.
+    existing = next((endpoint for endpoint in read_all(instance) if endpoint.sir == sir), None)
+    if existing is not None and existing.delivery != "host":
+        raise ConflictError(
+            f"{sir} is a container's endpoint; nothing was changed",
+            hint=f"`ilax endpoint del {sir}` first",
+        )
+    return existing
+
+
 def put_host(
     network: Network, instance: Instance, sir: Address, change: Transaction, limit: int = 0
 ) -> Endpoint:
@@ -276,10 +292,7 @@ def put_host(
     """
     known = fabric.read(instance)
     known.check_sir(sir)
-    # By SIR address: an earlier `up` may have made it at another locator.
-    existing = next((endpoint for endpoint in read_all(instance) if endpoint.sir == sir), None)
-    if existing is not None and existing.delivery != "host":
-        raise ConflictError(f"{sir} is a container's endpoint; nothing was changed")
+    existing = host_row(instance, sir)
     wire = known.to_wire(sir) if existing is None else existing.wire
     slot, generation = free_slot(instance), 1
     if existing is not None:

@@ -124,6 +124,8 @@ def check_upgrade(opened: Instance, options: UpOptions, orphans: Sequence[Endpoi
     opened.require_own_netns("bring it up again")
     _check_sizes(opened, options)
     _check_endpoints_fit(opened, options.fabric, orphans)
+    if options.host_address is not None:
+        endpoints.host_row(opened, options.host_address)
     fabric.check_fits(opened, options.fabric)
 
 
