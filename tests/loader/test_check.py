@@ -128,7 +128,7 @@ def test_folders_without_maps(lab: Lab) -> None:
 
 def test_half_of_a_down_is_ended(running: Lab) -> None:
     folder = pins.PinFolder(running.instance)
-    folder.doomed.mkdir()
+    folder.doomed.mkdir(mode=0o700)
     assert ids(running) == {"instance.remains"}
     # Nobody begins what is going to be taken away; who wants it back says so.
     add = ("endpoint", "add", sir(5), "--netns", running.container)
@@ -137,7 +137,7 @@ def test_half_of_a_down_is_ended(running: Lab) -> None:
     assert running.up().exit_code == 0
     assert check(running) == []
     assert running.ilax(*add).exit_code == 0
-    folder.doomed.mkdir()
+    folder.doomed.mkdir(mode=0o700)
     assert ids(running, "--fix") == {"instance.not-up"}
     assert not folder.base.exists()
 
@@ -310,7 +310,7 @@ def test_files_among_the_names_of_namespaces(
     (tmp_path / "b-folder").mkdir()
     for name in (running.container, running.namespace):
         (tmp_path / name).symlink_to(Path("/run/netns") / name)
-    monkeypatch.setattr(namespaces, "_NAMED", tmp_path)
+    monkeypatch.setattr(namespaces, "NAMED", tmp_path)
     assert check(running) == []
     exported = running.ilax("export")
     assert exported.exit_code == 0, exported.exception

@@ -145,7 +145,7 @@ def place(view: View) -> Iterator[Finding]:
 def folders(view: View) -> Iterator[Finding]:
     """Who may enter the folders of pins; what lies in them that nobody needs."""
     pins = view.pins
-    inside = sorted(path for path in pins.version.glob("**/") if path != pins.version)
+    inside = sorted(pins.version.iterdir()) if pins.version.is_dir() else []
     for folder in (pins.root, pins.base, pins.version, *inside):
         if not folder.is_dir():
             continue
