@@ -70,6 +70,21 @@ def test_every_row_says_whose_it_is(width: int) -> None:
         assert len({line.split()[0] for line in found}) == len(names)
 
 
+@pytest.mark.parametrize("width", [24, 30, 40, 50])
+def test_a_very_narrow_screen_leaves_numbers_out_and_names_in(width: int) -> None:
+    lines = shown(width)
+    assert max(map(len, lines)) <= width
+    for title, names in (("ENDPOINT", ENDPOINTS), ("LIMIT", CGROUPS), ("REASON", REASONS)):
+        found = rows(lines, title)
+        assert len(found) == len(names)
+        for line, name in zip(found, names, strict=True):
+            first, *numbers = line.split()
+            assert first == name or (first[0] == "…" and name.endswith(first[1:]))
+            assert len(first) >= min(len(name), 8)
+            assert numbers
+            assert not any("…" in number for number in numbers)
+
+
 @pytest.mark.parametrize("width", [80, 100, 120, 160])
 def test_an_address_is_whole_from_80_columns_on(width: int) -> None:
     assert [line.split()[0] for line in rows(shown(width), "ENDPOINT")] == ENDPOINTS

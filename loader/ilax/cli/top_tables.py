@@ -25,8 +25,9 @@ _VERDICTS = {"pass": "yellow", "send": "green", "drop": "red"}
 # three tables, a blank one and the keys at the bottom.
 _LINES_AROUND = 2 + 3 * 2 + 2
 _BAR = 10
-# Columns: between two cells, of a number, and at least of a name and a curve.
-_GAP, _NUMBER_MIN, _NAME_MIN, _CURVE_MIN = 1, 7, 16, 6
+# Columns: between two cells, of a number, and at least of a name, of a name where words
+# have gone already, and of a curve.
+_GAP, _NUMBER_MIN, _NAME_MIN, _NAME_LEAST, _CURVE_MIN = 1, 7, 16, 9, 6
 
 
 def screen(view: View, console: Console, *, halted: bool = False) -> RenderableType:
@@ -82,7 +83,8 @@ class _Row:
 
 
 def _title(view: View, width: int, *, halted: bool) -> Text:
-    left = Text.assemble((" ilax top ", "bold reverse"), " ", (view.instance, "bold"))
+    left = Text(no_wrap=True, overflow="ellipsis")
+    left.append(" ilax top ", "bold reverse").append(" ").append(view.instance, "bold")
     if halted:
         left.append("   halted", "bold yellow")
     right = f"{time.strftime('%H:%M:%S', time.localtime(view.time))}  {view.seconds:.1f} s "
@@ -114,18 +116,21 @@ def _table(
     """A table as wide as the terminal. Where that is narrow, the curve goes first.
 
     Then names lose their beginning, as their ends differ, and then words go, the last
-    ones first; numbers stay.
+    ones first. Numbers are never cut; on a very narrow one columns of them go as well,
+    the last ones first, but one of those that the rows are in order of stays.
     """
     names = _widest(len(name), (row.name for row in rows))
     widths = [_widest(len(word), (row.words[i] for row in rows)) for i, word in enumerate(words)]
-    room = (
-        space.width
-        - _GAP
-        - sum(
-            _widest(max(_NUMBER_MIN, len(number)), (row.numbers[i] for row in rows)) + _GAP
-            for i, number in enumerate(numbers)
-        )
-    )
+    kept = {
+        i: _widest(max(_NUMBER_MIN, len(number)), (row.numbers[i] for row in rows)) + _GAP
+        for i, number in enumerate(numbers)
+    }
+    least = min(names, _NAME_LEAST)
+    # The last of what goes first, and one of the order never.
+    for i in sorted(kept, key=lambda i: (numbers[i] in by, -i))[:-1]:
+        if space.width - _GAP - sum(kept.values()) < least:
+            del kept[i]
+    room = space.width - _GAP - sum(kept.values())
     while widths and room - sum(widths) - _GAP * len(widths) < min(names, _NAME_MIN):
         widths.pop()
     room -= sum(widths) + _GAP * len(widths)
@@ -137,7 +142,7 @@ def _table(
     made.add_column(name, no_wrap=True, ratio=1)
     for word in words[: len(widths)]:
         made.add_column(word, no_wrap=True, header_style=f"bold {_QUIET}")
-    for number in numbers:
+    for number in (numbers[i] for i in kept):
         style = "bold cyan" if number in by else f"bold {_QUIET}"
         made.add_column(
             number, no_wrap=True, justify="right", header_style=style, min_width=_NUMBER_MIN
@@ -145,7 +150,7 @@ def _table(
     if curve:
         made.add_column("", no_wrap=True, width=curve)
     for row in rows:
-        line = [_ending(row.name, room), *row.words[: len(widths)], *row.numbers]
+        line = [_ending(row.name, room), *row.words[: len(widths)], *(row.numbers[i] for i in kept)]
         if curve:
             line.append(Text(sparkline(row.history, curve, space.levels), row.style))
         made.add_row(*line)
