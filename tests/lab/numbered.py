@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import build_objects
 from ilax.bpf import Link, Map, Object, Program
 from ilax.bpf.link import TCX_INGRESS
 from ilax.bpf.program import LIVE_FRAMES
+from ilax.errors import SystemCallError
 from lab.capture import mac_of
 from lab.netns import Namespace
 from lab.packets import udp_frame
@@ -103,7 +105,13 @@ class NumberedFlow:
         with self._source.ns.entered():
             # struct xdp_md: the packet's length and the device it seems to come from
             context = struct.pack("=6I", 0, _FRAME_BYTES, 0, index, 0, 0)
-            self._send.test_run(self._frame, ctx=context, repeat=_BURST, flags=LIVE_FRAMES)
+            try:
+                self._send.test_run(self._frame, ctx=context, repeat=_BURST, flags=LIVE_FRAMES)
+            except SystemCallError as error:
+                # A burst ends early where the kernel wants something else of the thread;
+                # the program counts what it has sent.
+                if error.errno != errno.EINTR:
+                    raise
 
     def report(self) -> FlowReport:
         """What became of it so far."""
@@ -152,12 +160,12 @@ class Flood:
         """Send no more; what became of each flow."""
         self._stop.set()
         self._thread.join()
-        if self._error is not None:
-            raise self._error
-        return [flow.report() for flow in self._flows]
+        return self.reports()
 
     def reports(self) -> list[FlowReport]:
         """What became of each flow so far."""
+        if self._error is not None:
+            raise self._error
         return [flow.report() for flow in self._flows]
 
     def _send(self) -> None:
