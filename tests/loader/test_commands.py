@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,9 @@ from ilax.contract import schema
 from ilax.contract.tables import index_key
 from ilax.errors import ConflictError, SystemCallError
 from ilax.instances.instance import Instance
+from lab.cgroups import Cgroups
 from lab.completion import offered
+from lab.netns import run
 
 from .conftest import BLOCK, CONTAINER, LOCATOR, OTHER_LOCATOR, SIR_PREFIX, UPLINK, Lab, ip, sir
 
@@ -348,7 +352,10 @@ def test_what_an_endpoint_cannot_become_is_refused(running: Lab) -> None:
     gone = running.ilax("endpoint", "set", sir(5), "--delivery", "xdp")
     assert gone.exit_code == NOT_FOUND
     assert "is gone" in str(gone.exception)
-    assert running.ilax("--json", "endpoint", "list").output == before
+    after, then = (
+        json.loads(text) for text in (running.ilax("--json", "endpoint", "list").output, before)
+    )
+    assert after == [{**one, "device": None} for one in then]
 
 
 def test_xdp_cannot_reach_into_a_netkit(running: Lab) -> None:
@@ -432,3 +439,41 @@ def test_down_leaves_the_namespace_as_it_was(lab: Lab) -> None:
     assert lab.ilax("down").exit_code == 0
     assert state() == before
     assert not (Path("/sys/fs/bpf/ilax") / lab.instance).exists()
+
+
+def test_devices_and_cgroups_are_told_by_name(running: Lab, folder: Cgroups) -> None:
+    group = folder.make("web")
+    assert running.ilax("endpoint", "add", sir(5), "--netns", CONTAINER).exit_code == 0
+    assert running.ilax("endpoint", "add", sir(6), "--host").exit_code == 0
+    assert running.ilax("limit", "set", group, "--rate", "1mbit").exit_code == 0
+    (task, host) = json.loads(running.ilax("--json", "endpoint", "list").output)
+    device = socket.if_indextoname(task["ifindex"])
+    assert (task["device"], host["device"]) == (device, None)
+    status = json.loads(running.ilax("--json", "status").output)
+    assert (status["uplink"], status["here"]) == (UPLINK, True)
+    assert {one["device"] or one["cgroup_name"] for one in status["links"]} == {
+        UPLINK, device, group,
+    }  # fmt: skip
+    text = running.ilax("status").output
+    assert re.search(rf"^uplink +{UPLINK}, MTU ", text, re.MULTILINE)
+    assert re.search(rf"^port_\d+ .* {device}$", text, re.MULTILINE)
+    assert re.search(rf"^cgroup_\d+ .* cgroup {group}$", text, re.MULTILINE)
+    rows = running.ilax("endpoint", "list").output.splitlines()
+    assert f" {device} " in rows[1]
+    assert " none " in rows[2]
+    assert re.search(rf"^device +{device}$", running.ilax("endpoint", "show", sir(5)).output, re.M)
+
+    # From another namespace numbers are all that is known.
+    elsewhere = [sys.executable, "-m", "ilax", "--instance", running.instance]
+    status_text, list_text = (
+        run("nsenter", f"--net=/run/netns/{CONTAINER}", *elsewhere, *words).stdout
+        for words in (("status",), ("endpoint", "list"))
+    )
+    uplink = socket.if_nametoindex(UPLINK)
+    assert f"interface {uplink} (elsewhere), MTU" in status_text
+    assert "which is not ours" in status_text
+    assert f"interface {task['ifindex']} (elsewhere)" in list_text
+
+    ip("link", "del", device)
+    for words in (("endpoint", "list"), ("endpoint", "show", sir(5))):
+        assert f"interface {task['ifindex']} (gone)" in running.ilax(*words).output

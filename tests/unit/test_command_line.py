@@ -188,15 +188,15 @@ def test_the_example_of_explain_is_an_address_of_the_other_examples() -> None:
 
 def test_links_of_many_containers_are_one_line() -> None:
     links = [
-        LinkStatus("uplink_egress", "ilax_uplink_egress", "aa", 2, 0),
+        LinkStatus("uplink_egress", "ilax_uplink_egress", "aa", 2, 0, "eth0"),
         *(LinkStatus(f"port_{n}", "ilax_from_task", "bb", n, 0) for n in range(300)),
         LinkStatus("port_999", "ilax_from_task", "cc", 999, 0),
     ]
-    assert status._links(links) == [
-        ("uplink_egress", "ilax_uplink_egress", "aa", "interface 2"),
+    assert status._links(links, here=True) == [
+        ("uplink_egress", "ilax_uplink_egress", "aa", "eth0"),
         # The device of port_0 is gone.
         ("port_*", "ilax_from_task", "bb", "300 interfaces, 1 gone"),
-        ("port_999", "ilax_from_task", "cc", "interface 999"),
+        ("port_999", "ilax_from_task", "cc", "interface 999 (gone)"),
     ]
 
 

@@ -160,10 +160,38 @@ class Program(Handle):
         )
 
 
-def in_words(number: int) -> str:
-    """A loaded program by name and number; by number alone without CAP_SYS_ADMIN."""
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A loaded program, as people are told of it.
+
+    Attributes:
+        number: the kernel's.
+        name, tag: "" without CAP_SYS_ADMIN, which opening it by number needs, and for
+            a program that is gone.
+    """
+
+    number: int
+    name: str = ""
+    tag: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} (number {self.number})" if self.name else self.short
+
+    @property
+    def short(self) -> str:
+        """By name; by number where that is all that is known."""
+        return self.name or f"number {self.number}"
+
+
+def identify(number: int) -> Identity:
+    """Name and tag of a loaded program, as far as we may know them."""
     try:
         with Program.by_id(number) as program:
-            return f"{program.name} (number {number})"
+            return Identity(number, program.name, program.tag)
     except IlaxError:
-        return f"number {number}"
+        return Identity(number)
+
+
+def in_words(number: int) -> str:
+    """A loaded program by name and number; by number alone without CAP_SYS_ADMIN."""
+    return str(identify(number))

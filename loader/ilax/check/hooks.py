@@ -9,9 +9,10 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from ilax.bpf.link import TCX_INGRESS, tcx_programs_on
+from ilax.bpf.program import Identity, identify, in_words
 from ilax.check import restore
 from ilax.check.model import Finding, Needs, Remedy, Severity, check, kind
-from ilax.check.view import View, program_words
+from ilax.check.view import View
 from ilax.hooks import clsact, xdp_slot
 from ilax.hooks.places import CONTAINER, XDP_INGRESS, Hook, is_beside, of_link, uplink_hooks
 
@@ -146,7 +147,7 @@ def in_slots(view: View) -> Iterator[Finding]:
         elif not xdp_slot.holds_ours(view.pins, slot):
             yield SLOT_FOREIGN.found(
                 slot,
-                seen=program_words(number)[0],
+                seen=in_words(number),
                 expected="our program",
                 command=f"{restore.command(view)} --xdp-chain PIN:INDEX",
             )
@@ -156,7 +157,7 @@ def in_slots(view: View) -> Iterator[Finding]:
                 on_hook = view.uplink.xdp_program
                 yield SLOT_NOT_CALLED.found(
                     slot,
-                    seen=program_words(on_hook)[0] if on_hook else "no program on the hook",
+                    seen=in_words(on_hook) if on_hook else "no program on the hook",
                     expected=f"a program that uses array {slot.array.name}",
                     command=f"bpftool net show dev {quote(view.uplink.name)}",
                 )
@@ -178,13 +179,13 @@ def _other(view: View, where: str, program: str, runs: int) -> Iterator[Finding]
     if pinned is None or runs == pinned.id:
         return
     whole = restore.pinned_fit(view)
-    seen, its_tag = program_words(runs)
-    if its_tag in (pinned.tag, ""):
+    found = identify(runs)
+    if found.tag in (pinned.tag, ""):
         return  # the same code, loaded twice; or it may not be looked at
     yield OTHER_PROGRAM.found(
         where,
-        seen=f"{seen} with tag {its_tag}",
-        expected=f"{program} (number {pinned.id}) with tag {pinned.tag}",
+        seen=f"{found} with tag {found.tag}",
+        expected=f"{Identity(pinned.id, program)} with tag {pinned.tag}",
         command=view.command("check --fix") if whole else restore.command(view),
         step=partial(restore.pinned_programs, view) if whole else None,
     )
@@ -208,7 +209,7 @@ def foreign(view: View) -> Iterator[Finding]:
     if number and not chained and number not in view.programs_of_instances:
         yield XDP_FOREIGN.found(
             f"{view.uplink.name} XDP",
-            seen=program_words(number)[0],
+            seen=in_words(number),
             expected="ours, by `up --xdp native` once its owner has taken it off; or ours behind "
             "it, by `up --xdp-chain`; or --ignore hook.xdp-foreign",
             command=f"bpftool net show dev {quote(view.uplink.name)}",
@@ -236,12 +237,12 @@ def _foreign_on(view: View, hook: Hook, in_front: str) -> Iterator[Finding]:
     name = quote(view.here.name(hook.ifindex))
     look = f"tc filter show dev {name} {way}"
     for seen, command in (
-        *((f"{program_words(n)[0]} by tcx", in_front) for n in before),
+        *((f"{in_words(n)} by tcx", in_front) for n in before),
         *((f"filter {f.name} with preference {f.preference}", look) for f in first),
     ):
         yield BEFORE.found(where, seen=seen, expected="ours first", command=command)
     for seen, command in (
-        *((f"{program_words(n)[0]} by tcx", f"bpftool net show dev {name}") for n in after),
+        *((f"{in_words(n)} by tcx", f"bpftool net show dev {name}") for n in after),
         *((f"filter {f.name} with preference {f.preference}", look) for f in rest),
     ):
         yield AFTER.found(where, seen=seen, expected="ours alone", command=command)

@@ -249,12 +249,3 @@ class View(Closing):
     def endpoint_of(self, sir: Address) -> Endpoint | None:
         """The endpoint with a SIR address."""
         return next((e for e in self.endpoints if e.sir == sir), None)
-
-
-def program_words(number: int) -> tuple[str, str]:
-    """A program in words, and its tag; "" without CAP_SYS_ADMIN."""
-    try:
-        with Program.by_id(number) as program:
-            return f"{program.name} (number {program.id})", program.tag
-    except IlaxError:
-        return f"number {number}", ""

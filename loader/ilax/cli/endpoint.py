@@ -216,13 +216,16 @@ def list_all(context: Context) -> None:
     """
     from ilax.endpoint import endpoints
     from ilax.instances.instance import Instance
+    from ilax.translation.domain import Devices
 
     with Instance.open(context.instance) as instance:
         found = endpoints.read_all(instance)
-    rows = [(e.sir, e.wire, e.delivery, e.ifindex, e.mtu) for e in found]
-    context.show(
-        found, table(("SIR address", "wire address", "delivery", "interface", "MTU"), rows)
-    )
+        devices = Devices(instance)
+    if context.as_json:
+        context.show([{**plain(e), "device": devices.name(e.ifindex)} for e in found], "")
+        return
+    rows = [(e.sir, e.wire, e.delivery, devices.words(e.ifindex), e.mtu) for e in found]
+    click.echo(table(("SIR address", "wire address", "delivery", "interface", "MTU"), rows))
 
 
 @endpoint.command("show", cls=ReadingCommand)
@@ -238,16 +241,20 @@ def show(context: Context, sir: Address) -> None:
     from ilax.endpoint import endpoints
     from ilax.instances.instance import Instance
     from ilax.limiting import limits
+    from ilax.translation.domain import Devices
     from ilax.watching import counters
 
     with Instance.open(context.instance) as instance:
         found = endpoints.find(instance, sir)
+        devices = Devices(instance)
         # A daemon may have written any slot.
         counted = 0 < found.slot < instance.traffic.map.max_entries
         traffic = counters.traffic(instance, found.slot) if counted else None
         cgroup = limits.cgroup_name(instance, found.limit) if found.limit else None
-    facts = {**plain(found), "cgroup": cgroup, "traffic": plain(traffic)}
-    lines = [f"{name:11} {value}" for name, value in facts.items() if name != "traffic"]
+    device = devices.name(found.ifindex)
+    facts = {**plain(found), "device": device, "cgroup": cgroup, "traffic": plain(traffic)}
+    told = {**facts, "device": devices.words(found.ifindex)}
+    lines = [f"{name:11} {value}" for name, value in told.items() if name != "traffic"]
     if traffic is not None:
         lines += [f"{name:11} {value}" for name, value in facts["traffic"].items()]
     context.show(facts, "\n".join(lines))

@@ -27,13 +27,15 @@ def status(context: Context) -> None:
     """
     from ilax.instances import status as reader
     from ilax.instances.instance import Instance
+    from ilax.translation.domain import device_words
 
     with Instance.open(context.instance) as instance:
         found = reader.read(instance)
+    uplink = device_words(found.uplink_ifindex, found.uplink, here=found.here)
     facts = [
         ("instance", found.instance),
-        ("namespace", f"net:[{found.netns}]"),
-        ("uplink", f"interface {found.uplink_ifindex}, MTU {found.uplink_mtu}"),
+        ("namespace", f"net:[{found.netns}]{'' if found.here else ', which is not ours'}"),
+        ("uplink", f"{uplink}, MTU {found.uplink_mtu}"),
         ("SIR prefixes", ", ".join(found.sir_prefixes)),
         ("locators", ", ".join(found.locators)),
         ("blocks", ", ".join(found.blocks) or "none"),
@@ -46,7 +48,7 @@ def status(context: Context) -> None:
         ("mappings", f"{found.mappings} of {found.capacities['ilax_mappings']}"),
     ]
     lines = [f"{name:13} {value}" for name, value in facts]
-    lines += ["", table(("link", "program", "tag", "at"), _links(found.links))]
+    lines += ["", table(("link", "program", "tag", "at"), _links(found.links, here=found.here))]
     context.show(found, "\n".join(lines))
 
 
@@ -60,7 +62,7 @@ def _xdp(found: Status) -> str:
 _FEW = 8
 
 
-def _links(links: list[LinkStatus]) -> list[tuple[str, str, str, str]]:
+def _links(links: list[LinkStatus], *, here: bool) -> list[tuple[str, str, str, str]]:
     """A line for each link, or for all of a kind that run the same program."""
     from ilax.hooks.places import CGROUP, of_link
 
@@ -72,7 +74,7 @@ def _links(links: list[LinkStatus]) -> list[tuple[str, str, str, str]]:
     lines = []
     for (name, program, tag), found in same.items():
         if len(found) <= _FEW:
-            lines += [(link.link, program, tag, _target(link)) for link in found]
+            lines += [(one.link, program, tag, _target(one, here)) for one in found]
             continue
         gone = sum(not (link.ifindex or link.cgroup) for link in found)
         where = counted(len(found), "cgroup" if name == f"{CGROUP.link}*" else "interface")
@@ -80,7 +82,9 @@ def _links(links: list[LinkStatus]) -> list[tuple[str, str, str, str]]:
     return lines
 
 
-def _target(link: LinkStatus) -> str:
+def _target(link: LinkStatus, here: bool) -> str:
+    from ilax.translation.domain import device_words
+
     if link.cgroup:
-        return f"cgroup {link.cgroup}"
-    return f"interface {link.ifindex}" if link.ifindex else "gone"
+        return f"cgroup {link.cgroup_name or link.cgroup}"
+    return device_words(link.ifindex, link.device, here=here) if link.ifindex else "gone"

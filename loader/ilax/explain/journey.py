@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ilax.address import Address
+from ilax.bpf.program import in_words
 from ilax.contract.tables import index_key
 from ilax.errors import ConflictError
 from ilax.explain import kernel, loaded, strangers
@@ -294,13 +295,14 @@ class Traveller:
         if not self.uplink.xdp_program:
             return "no program is attached, so none calls ours: what follows is done by tc"
         return (
-            f"foreign program {self.uplink.xdp_program} comes first and is not run here: "
+            f"foreign program {in_words(self.uplink.xdp_program)} comes first and is not run here: "
             "what follows holds for what it passes to ours"
         )
 
     def _why_no_xdp(self) -> str:
         if self.uplink.xdp_program:
-            return f"not ours: program {self.uplink.xdp_program} holds the hook; tc does it all"
+            held = in_words(self.uplink.xdp_program)
+            return f"not ours: program {held} holds the hook; tc does it all"
         return "no program is attached; tc does the whole job"
 
     def _journey(self, frame: bytes, arrives: str, outcome: Outcome, summary: str) -> Journey:

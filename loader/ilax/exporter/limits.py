@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ilax.errors import NotFoundError
 from ilax.exporter.families import Labels, Rows, gauge
 from ilax.limiting import limit_readings
 from ilax.limiting.limit_book import slots_by_cgroup
 from ilax.limiting.limit_rules import Rules
-from ilax.system.cgroups import Tree
+from ilax.system import cgroups
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,12 +44,12 @@ def by_limit(instance: Instance, choice: Choice) -> Iterator[Family]:
     # Rows without a cost stand for cgroups that an endpoint names and nobody limits.
     limited = (rows["byte_cost"] | rows["packet_cost"]) != 0
     numbers, slots, rows = numbers[limited], slots[limited], rows[limited]
-    cgroups = _tree() if len(numbers) else {}
+    names = cgroups.names() if len(numbers) else {}
     yield gauge("ilax_limits", "Cgroups with a limit.", len(numbers))
     yield gauge(
         "ilax_limits_cgroup_missing",
         "Limits whose cgroup is gone; `ilax limit gc` removes them.",
-        sum(number not in cgroups for number in numbers.tolist()),
+        sum(number not in names for number in numbers.tolist()),
     )
     yield gauge(
         "ilax_limits_left_out",
@@ -61,7 +60,7 @@ def by_limit(instance: Instance, choice: Choice) -> Iterator[Family]:
         return
     counted = limit_readings.policed(instance)[slots]
     chosen = choice.pick(counted["passed_packets"] + counted["dropped_packets"])
-    labels = Labels("cgroup", [cgroups.get(n, str(n)) for n in numbers[chosen].tolist()])
+    labels = Labels("cgroup", [names.get(n, str(n)) for n in numbers[chosen].tolist()])
     yield from _outcomes(labels, counted[chosen])
     yield from _rules(labels, rows[chosen])
     # One by one: by the time that all rows are copied, the first has drained.
@@ -80,14 +79,6 @@ def _outcomes(labels: Labels, counted: NDArray[Any]) -> Iterator[Family]:
                 f"ilax_limit_{outcome}_{unit}", f"{what} that were {text}.",
                 "counter", labels, counted[f"{outcome}_{unit}"],
             )  # fmt: skip
-
-
-def _tree() -> dict[int, str]:
-    """Path of each cgroup, by number; none where the hierarchy cannot be seen."""
-    try:
-        return {number: cgroup.name for number, cgroup in Tree.read().by_id.items()}
-    except NotFoundError:
-        return {}
 
 
 def _rules(labels: Labels, rows: NDArray[Any]) -> Iterator[Family]:

@@ -7,13 +7,16 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ilax.bpf import Link, Program
+from ilax.bpf import Link
+from ilax.bpf.program import identify
 from ilax.contract.tables import index_key
-from ilax.errors import IlaxError, NotFoundError
+from ilax.errors import NotFoundError
 from ilax.hooks import xdp_slot
 from ilax.hooks.modes import tc_in_force
 from ilax.hooks.places import XDP_INGRESS
+from ilax.system import cgroups
 from ilax.translation import fabric
+from ilax.translation.domain import Devices
 
 if TYPE_CHECKING:
     from ilax.instances.instance import Instance
@@ -26,6 +29,8 @@ class LinkStatus:
     Attributes:
         ifindex: 0 when the device is gone, and for cgroups.
         cgroup: number of the cgroup; 0 when it is gone, and for devices.
+        device: name of the device, cgroup_name: path of the cgroup below the root of
+            the hierarchy; None where that cannot be seen, as from another namespace.
     """
 
     link: str
@@ -33,6 +38,8 @@ class LinkStatus:
     tag: str
     ifindex: int
     cgroup: int
+    device: str | None = None
+    cgroup_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,8 @@ class Status:
 
     Attributes:
         netns: inode number of the namespace it serves.
+        here: whether that is ours.
+        uplink: name of the uplink; None when it is gone, and from another namespace.
         bad_prefixes: rows that make no sense beside these, in words.
         xdp: whether an XDP program of ours is attached, or in a slot.
         xdp_slots: slots of foreign arrays that hold it, in words.
@@ -51,6 +60,8 @@ class Status:
 
     instance: str
     netns: int
+    here: bool
+    uplink: str | None
     uplink_ifindex: int
     uplink_mtu: int
     sir_prefixes: list[str]
@@ -69,35 +80,21 @@ class Status:
     capacities: dict[str, int]
 
 
-def _program(number: int) -> tuple[str, str]:
-    """Name and tag of a program; opening it by number needs CAP_SYS_ADMIN."""
-    try:
-        with Program.by_id(number) as program:
-            return program.name, program.tag
-    except IlaxError:
-        return f"number {number}", ""
-
-
 def read(instance: Instance) -> Status:
     """Gather the status; reads only."""
     row = instance.config.get(index_key(0))
     prefixes = fabric.survey(instance)
     known = prefixes.fabric or fabric.read(instance)
-    links = []
-    pins = instance.pins.links
-    # A killed `down` may have taken the folder away already.
-    for pin in sorted(pins.iterdir()) if pins.is_dir() else []:
-        with contextlib.suppress(NotFoundError), Link.open_pinned(pin) as link:
-            info = link.info()
-            links.append(
-                LinkStatus(pin.name, *_program(info.program_id), info.ifindex, info.cgroup)
-            )
+    devices = Devices(instance)
+    links = _links(instance, devices)
     keys, _ = instance.endpoints.rows()
     assert row is not None
     slots = [where for where, number in xdp_slot.programs(instance.pins) if number]
     return Status(
         instance=instance.name,
         netns=int(row["netns"]),
+        here=devices.here,
+        uplink=devices.name(int(row["uplink_ifindex"])),
         uplink_ifindex=int(row["uplink_ifindex"]),
         uplink_mtu=int(row["uplink_mtu"]),
         sir_prefixes=[str(p) for p in known.sir_prefixes],
@@ -108,13 +105,38 @@ def read(instance: Instance) -> Status:
         typed=known.typed,
         xdp=bool(slots) or any(link.link == XDP_INGRESS.link and link.ifindex for link in links),
         xdp_slots=slots,
-        tc=tc_in_force(pins).value,
+        tc=tc_in_force(instance.pins.links).value,
         links=links,
         endpoints=len(keys),
         mappings=instance.mappings.map.count(),
         limits=len(instance.cgroups.lookup_batch()[0]),
         capacities=capacities(instance),
     )
+
+
+def _links(instance: Instance, devices: Devices) -> list[LinkStatus]:
+    pins = instance.pins.links
+    found = []
+    # A killed `down` may have taken the folder away already.
+    for pin in sorted(pins.iterdir()) if pins.is_dir() else []:
+        with contextlib.suppress(NotFoundError), Link.open_pinned(pin) as link:
+            found.append((pin.name, link.info()))
+    names = cgroups.names() if any(info.cgroup for _, info in found) else {}
+    links = []
+    for name, info in found:
+        program = identify(info.program_id)
+        links.append(
+            LinkStatus(
+                link=name,
+                program=program.short,
+                tag=program.tag,
+                ifindex=info.ifindex,
+                cgroup=info.cgroup,
+                device=devices.name(info.ifindex),
+                cgroup_name=names.get(info.cgroup),
+            )
+        )
+    return links
 
 
 def capacities(instance: Instance) -> dict[str, int]:

@@ -179,3 +179,11 @@ class Tree:
         if cgroup is None:
             raise NotFoundError(f"cgroup {text} has just been removed; nothing was changed")
         return cgroup
+
+
+def names() -> dict[int, str]:
+    """Path of each cgroup, by number; none where the hierarchy cannot be seen."""
+    try:
+        return {number: one.name for number, one in Tree.read().by_id.items()}
+    except NotFoundError:
+        return {}

@@ -17,26 +17,41 @@ if TYPE_CHECKING:
     from ilax.instances.instance import Instance
 
 
-def device_names(instance: Instance) -> Callable[[int], str]:
-    """Names of devices of the instance's namespace, by number; "" for number 0.
+class Devices:
+    """Names of devices of the instance's namespace, by number.
 
-    From another namespace the names cannot be seen, and numbers are shown.
+    Attributes:
+        here: whether we are in that namespace; from another one no name can be seen.
     """
-    from ilax.instances.instance import own_netns
 
-    config = instance.config.get(index_key(0))
-    here = config is not None and int(config["netns"]) == own_netns()
-    known: dict[int, str] = {}
+    def __init__(self, instance: Instance) -> None:
+        from ilax.instances.instance import own_netns
 
-    def name(number: int) -> str:
-        if not number:
-            return ""
-        if here and number not in known:
-            known.update(interface_names())
+        config = instance.config.get(index_key(0))
+        self.here = config is not None and int(config["netns"]) == own_netns()
+        self._known: dict[int, str | None] = {0: None}
+
+    def name(self, number: int) -> str | None:
+        """None for number 0, for a device that is gone, and from another namespace."""
+        if self.here and number not in self._known:
+            self._known.update(interface_names())
         # Gone, perhaps: it is not asked for again.
-        return known.setdefault(number, f"if{number}")
+        return self._known.setdefault(number, None)
 
-    return name
+    def label(self, number: int) -> str:
+        """One word: the name, else the number; "" for number 0."""
+        return (self.name(number) or f"if{number}") if number else ""
+
+    def words(self, number: int) -> str:
+        """The name; where there is none, the number and why."""
+        return device_words(number, self.name(number), here=self.here)
+
+
+def device_words(number: int, name: str | None, *, here: bool) -> str:
+    """A device by its name; by number, and why, where it has none that can be seen."""
+    if not number:
+        return "none"
+    return name or f"interface {number} ({'gone' if here else 'elsewhere'})"
 
 
 def translator(instance: Instance) -> Translator:
@@ -57,7 +72,7 @@ def translator(instance: Instance) -> Translator:
 
 
 def _names(instance: Instance, known: fabric.Fabric) -> Callable[[Address], str | None]:
-    device = device_names(instance)
+    device = Devices(instance).label
 
     def name_of(sir: Address) -> str | None:
         for locator in known.locators:

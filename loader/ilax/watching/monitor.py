@@ -163,7 +163,7 @@ class Watch:
         self.instance = instance
         self._filter = wanted
         self._show_older = older
-        self._device = domain.device_names(instance)
+        self._device = domain.Devices(instance).label
         self._endpoints: dict[int, Address] = {}
         self._refreshed = 0
         self._waiting: deque[Event] = deque()

@@ -81,7 +81,7 @@ class Rates:
 
     def __init__(self, instance: Instance, history: int = 30) -> None:
         self._instance = instance
-        self._device = domain.device_names(instance)
+        self._device = domain.Devices(instance).label
         self._names = _Names(instance, None)
         self._now = _look(instance)
         self._seconds = 0.0
