@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +121,39 @@ def test_filters_know_both_forms_of_an_address(lab: Lab, host: Host, tmp_path: P
     assert drops[0]["packet"]["dst_meaning"]["sir"] == NOWHERE
     with file.open("rb") as stream:
         assert {str(decode(record.data).dst) for record in pcap.read(stream)} == {NOWHERE}
+
+
+def test_a_pipe_gets_a_capture_and_nothing_else(host: Host) -> None:
+    sender = host.containers[0]
+    argv = host.ilax.command("monitor", "--count", "3", "--pcap", "-")
+    env = {**os.environ, **environment()}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
+        assert process.stderr is not None
+        assert b"Ctrl-C ends it" in process.stderr.readline()
+        ended = threading.Event()
+        sending = threading.Thread(target=_until_ended, args=(sender.ns, ended))
+        sending.start()
+        captured, rest = process.communicate(timeout=60)
+        ended.set()
+        sending.join()
+    assert [str(decode(one.data).dst) for one in pcap.read(io.BytesIO(captured))] == [NOWHERE] * 3
+    assert b"3 samples shown" in rest
+    refused = host.ilax.try_("monitor", "--pcap", "-", as_json=True)
+    assert (refused.returncode, refused.stdout) == (2, "")
+
+
+def _until_ended(source: Namespace, ended: threading.Event) -> None:
+    while not ended.wait(0.01):
+        send(source, NOWHERE, 1)
+
+
+def test_an_endpoint_may_be_named_by_its_wire_address(host: Host) -> None:
+    sender = host.containers[0]
+    arguments = ("--endpoint", host.ilax.wire(sender.address), "--count", "2")
+    with host.ilax.monitoring(*arguments) as process:
+        keep_sending(sender.ns, NOWHERE, process)
+        *drops, _ = output(process)
+    assert {drop["endpoint"] for drop in drops} == {sender.address}
 
 
 def test_the_summary_counts_what_samples_leave_out(lab: Lab, host: Host) -> None:

@@ -61,7 +61,10 @@ def test_there_and_back(tmp_path: Path, cbit: bool, known: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [("m.csv", f"sir,wire,action\n{SIR},{wire()},forward\n"),
-     ("m.jsonl", f'{{"sir": "{SIR}", "wire": "{wire()}"}}\n')],
+     ("m.jsonl", f'{{"sir": "{SIR}", "wire": "{wire()}"}}\n'),
+     # As an operator writes it for `mapping import`.
+     ("l.csv", f"sir,locator\n{SIR},{LOCATOR}\n"),
+     ("l.jsonl", f'{{"sir": "{SIR}", "locator": "{LOCATOR}"}}\n')],
 )  # fmt: skip
 def test_places_come_from_a_file(tmp_path: Path, name: str, text: str) -> None:
     file, one, two = tmp_path / name, tmp_path / "a", tmp_path / "b"
@@ -84,6 +87,8 @@ def test_what_makes_no_sense_writes_nothing(tmp_path: Path) -> None:
         ("to-sir", *domain, "--block", BLOCK, one, one),
         ("to-sir", *domain, "--block", BLOCK, bad, two),
         ("to-wire", *domain, one, two),
+        ("to-sir", "--no-cbit", one, two),
+        ("to-wire", "--untyped", "--locator", LOCATOR, one, two),
         ("to-wire", *domain, "--mappings", bad, one, two),
         ("to-wire", *domain, "--locator", LOCATOR, "--mappings", bad, one, two),
     ):

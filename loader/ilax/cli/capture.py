@@ -12,9 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
+from click.core import ParameterSource
 
-from ilax.address import Address, Prefix, parse
-from ilax.cli.context import PREFIX, PREFIX_64, Context, ReadingCommand, pass_context, plain
+from ilax.address import Address, Prefix, parse, parse_prefix
+from ilax.address import to_wire as to_wire_address
+from ilax.cli.context import (
+    PREFIX,
+    PREFIX_64,
+    Context,
+    ReadingCommand,
+    binary_output,
+    counted,
+    pass_context,
+    plain,
+)
 from ilax.errors import AddressError, UsageError
 
 if TYPE_CHECKING:
@@ -91,7 +102,7 @@ def to_sir(
 @click.argument("target", metavar="OUT")
 @_domain_options
 @click.option("--locator", type=PREFIX_64, help="All tasks are at this one.")
-@click.option("--mappings", "file", help="Where tasks are: a file of `ilax mapping export`.")
+@click.option("--mappings", "file", help="Where tasks are: a file as `ilax mapping import` reads it.")
 @click.option("--sources", is_flag=True, help="Source addresses, too.")
 @pass_context
 def to_wire(
@@ -121,7 +132,7 @@ def to_wire(
 
     if locator is not None and file is not None:
         raise UsageError("give either --locator or --mappings; nothing was written")
-    places = None if file is None else _places(file)
+    places = None if file is None else _places(file, cbit=cbit, typed=typed)
     if sir_prefix is None:
         _refuse_without_prefix(file is not None)
         with _live(context) as translator:
@@ -135,8 +146,13 @@ def to_wire(
 
 
 def _refuse_without_prefix(given: bool) -> None:
-    if given:
-        raise UsageError("these prefixes and files need --sir-prefix; nothing was written")
+    """The live instance's rows say all of it, so what is given beside them would be lost."""
+    source = click.get_current_context().get_parameter_source
+    if given or any(source(name) is ParameterSource.COMMANDLINE for name in ("cbit", "typed")):
+        raise UsageError(
+            "prefixes, files and kinds of addresses need --sir-prefix; nothing was written",
+            hint="without it all of that is the instance's",
+        )
 
 
 @contextlib.contextmanager
@@ -148,14 +164,21 @@ def _live(context: Context) -> Iterator[Translator]:
         yield domain.translator(instance)
 
 
-def _places(name: str) -> dict[Address, Address]:
+def _places(name: str, *, cbit: bool, typed: bool) -> dict[Address, Address]:
     from ilax.translation import mapping_files
+
+    def wire_of(sir: Address, record: dict[str, Any]) -> Address:
+        if record.get("wire") or not record.get("locator"):
+            return parse(str(record.get("wire", "")))
+        locator = parse_prefix(str(record["locator"]), length=64)
+        return to_wire_address(sir, locator.upper, cbit=cbit, typed=typed)
 
     found = {}
     with Path(name).open(encoding="utf-8", newline="") as stream:
         for number, record in mapping_files.records(stream, mapping_files.format_of(name)):
             try:
-                found[parse(str(record.get("sir")))] = parse(str(record.get("wire")))
+                sir = parse(str(record.get("sir")))
+                found[sir] = wire_of(sir, record)
             except AddressError as error:
                 raise AddressError(
                     f"{name}, line {number}: {error}; nothing was written"
@@ -171,20 +194,20 @@ def _run(context: Context, source: str, target: str, rewriter: Rewriter) -> None
         raise UsageError(f"{target} is the input itself; nothing was written")
     with _input(source) as reading:
         capture = pcap.read(reading)
-        with _output(target) as writing:
+        with binary_output(target) as writing:
             # A reader behind a pipe wants each frame at once.
             at_once = not stat.S_ISREG(os.fstat(writing.fileno()).st_mode)
             try:
                 pcap.copy(capture, writing, rewriter, flush=at_once)
             except UsageError as error:
-                error.add_note(f"{rewriter.tally.frames} frames before it were written")
+                error.add_note(f"frames before it that were written: {rewriter.tally.frames}")
                 raise
             except KeyboardInterrupt:
                 pass  # ends a capture that has no end of its own
     tally = rewriter.tally
     text = (
-        f"{tally.frames} frames, {tally.changed} of them with {tally.addresses} "
-        "translated addresses"
+        f"{counted(tally.frames, 'frame')}, {tally.changed} of them with "
+        f"{counted(tally.addresses, 'translated address', 'translated addresses')}"
     )
     if target == "-":
         click.echo(text, err=True)
@@ -203,15 +226,3 @@ def _input(name: str) -> Iterator[BinaryIO]:
         return
     with Path(name).open("rb") as stream:
         yield stream
-
-
-@contextlib.contextmanager
-def _output(name: str) -> Iterator[BinaryIO]:
-    if name != "-":
-        with Path(name).open("wb") as stream:
-            yield stream
-        return
-    if sys.stdout.isatty():
-        raise UsageError("a capture is no text for a terminal: name a file, or write to a pipe")
-    yield sys.stdout.buffer
-    sys.stdout.buffer.flush()

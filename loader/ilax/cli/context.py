@@ -11,7 +11,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
@@ -160,9 +161,22 @@ def bar(steps: int, label: str, at_least: int) -> Iterator[Callable[[int], None]
         yield shown.update
 
 
-def counted(number: int, noun: str) -> str:
+@contextlib.contextmanager
+def binary_output(name: str) -> Iterator[BinaryIO]:
+    """Where a capture goes: a file that is made anew, or for "-" standard output."""
+    if name != "-":
+        with Path(name).open("wb") as stream:
+            yield stream
+        return
+    if sys.stdout.isatty():
+        raise UsageError("a capture is no text for a terminal: name a file, or write to a pipe")
+    yield sys.stdout.buffer
+    sys.stdout.buffer.flush()
+
+
+def counted(number: int, noun: str, several: str = "") -> str:
     """Such as `1 mapping` and `2 mappings`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun if number == 1 else several or f'{noun}s'}"
 
 
 class Parsed(click.ParamType[T]):

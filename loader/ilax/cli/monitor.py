@@ -7,7 +7,6 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +19,8 @@ from ilax.cli.context import (
     Parsed,
     ReadingCommand,
     SecondsType,
+    binary_output,
+    counted,
     pass_context,
     plain,
     table,
@@ -84,7 +85,7 @@ _NET, _PROTOCOL = _NetType(), _ProtocolType()
 )  # fmt: skip
 @click.option(
     "--endpoint", type=ADDRESS, shell_complete=offers.ENDPOINTS,
-    help="Of this endpoint, or to or from it: its SIR address.",
+    help="Of this endpoint, or to or from it: its SIR or wire address.",
 )  # fmt: skip
 @click.option("--src", type=_NET, help="From this address or prefix, wire or SIR.")
 @click.option("--dst", type=_NET, help="To this address or prefix, wire or SIR.")
@@ -94,7 +95,9 @@ _NET, _PROTOCOL = _NetType(), _ProtocolType()
 @click.option("--older", is_flag=True, help="Also samples that wait from before the start.")
 @click.option("--details", is_flag=True, help="Several lines for each packet.")
 @click.option("--marks/--no-marks", default=None, help="Default: unless packets are filtered.")
-@click.option("--pcap", "file", help="Write the samples to this file, too.")
+@click.option(
+    "--pcap", "file", help='Write the samples to this file, too; "-": to a pipe, and no text.'
+)
 @click.option("--sir", is_flag=True, help="In that file wire addresses become SIR addresses.")
 @pass_context
 def monitor(
@@ -128,20 +131,26 @@ def monitor(
       ilax monitor
       ilax monitor --reason drop_no_mapping --proto tcp --count 10
       ilax monitor --endpoint 2001:db8:5a5a:1:2000::5 --pcap drops.pcap --sir
+      ilax monitor --pcap - | tcpdump -n -r -
     """
     from ilax.instances.instance import Instance
+    from ilax.translation import domain
     from ilax.watching.monitor import Filter, watching
 
     if sir and file is None:
         raise UsageError("--sir says how --pcap writes; nothing was read")
+    if context.as_json and file == "-":
+        raise UsageError("--json and --pcap - both want standard output; nothing was read")
     _check_names(reasons, hooks)
-    wanted = Filter(frozenset(reasons), frozenset(hooks), endpoint, src, dst, protocol)
-    follow_marks = wanted == Filter() if marks is None else marks
     with contextlib.ExitStack() as stack:
         instance = stack.enter_context(Instance.open(context.instance))
+        if endpoint is not None:
+            endpoint = domain.translator(instance).to_sir(endpoint) or endpoint
+        wanted = Filter(frozenset(reasons), frozenset(hooks), endpoint, src, dst, protocol)
+        follow_marks = wanted == Filter() if marks is None else marks
         watch = stack.enter_context(watching(instance, wanted, older=older))
         save = _saver(stack, file, watch.translator if sir else None)
-        printer = _Printer(context.as_json, details, watch.translator)
+        printer = _Printer(context.as_json, details, watch.translator, quiet=file == "-")
         if endpoint is not None:
             _tell_of_strangers(instance, endpoint)
         with until_told_to_end():
@@ -185,8 +194,7 @@ def _saver(
         return lambda drop: None
     from ilax.frames import Link, pcap, rewrite
 
-    path = Path(file)
-    stream = stack.enter_context(path.open("wb"))
+    stream = stack.enter_context(binary_output(file))
     writer = pcap.Writer(stream, Link.ETHERNET)
     stream.flush()
     change = rewrite.to_sir(translator) if translator else None
@@ -235,8 +243,11 @@ def _follow(
 class _Printer:
     """Prints what happens, one line or object each."""
 
-    def __init__(self, as_json: bool, details: bool, translator: Translator) -> None:
+    def __init__(
+        self, as_json: bool, details: bool, translator: Translator, *, quiet: bool
+    ) -> None:
         self.shown = 0
+        self._quiet = quiet
         self._json = as_json
         self._details = details
         self._translator = translator
@@ -253,6 +264,8 @@ class _Printer:
         from ilax.frames import as_dict, lines, one_line
 
         self.shown += 1
+        if self._quiet:
+            return
         event = drop.event
         if self._json:
             self._object(
@@ -281,7 +294,7 @@ class _Printer:
     def marks(self, found: list[Marked]) -> None:
         """What limits marked during the last second."""
         now = time.time_ns()
-        for one in found:
+        for one in () if self._quiet else found:
             if self._json:
                 self._object("marks", time=now / 1e9, **plain(one))
                 continue
@@ -311,12 +324,13 @@ class _Printer:
             sum(getattr(one, name) for one in dropped) for name in ("packets", "sampled", "lost")
         )
         text = (
-            f"{self.shown} samples shown, {watch.unwanted} filtered out. Within {seconds:.1f} s "
-            f"{packets} packets were dropped, {sampled} of them sampled (one for each reason, "
-            f"hook, CPU and tick), and {lost} samples lost (the ring was full)."
+            f"{counted(self.shown, 'sample')} shown, {watch.unwanted} filtered out. Within "
+            f"{seconds:.1f} s {counted(packets, 'packet')} dropped, {sampled} of them sampled "
+            f"(one for each reason, hook, CPU and tick), and {counted(lost, 'sample')} lost (the "
+            "ring was full)."
         )
         if watch.older:
-            text += f" {watch.older} samples were older."
+            text += f" {counted(watch.older, 'sample')} from before the start."
         rows = [(one.hook, one.reason, one.packets, one.sampled, one.lost) for one in dropped]
         header = ("hook", "reason", "dropped", "sampled", "lost")
         click.echo("\n".join([text, *([table(header, rows)] if rows else [])]), err=True)
