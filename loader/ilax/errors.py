@@ -87,6 +87,16 @@ class OlderMinorError(LayoutError):
         self.hint = "run `ilax up` again: it adds what is missing and keeps all rows"
 
 
+# Errors that are libbpf's own (<bpf/libbpf.h>); the C library has no words for them.
+_LIBBPF = {
+    4000: ("the file cannot be read as ELF", "LIBBPF_ERRNO__LIBELF"),
+    4001: ("the file is no BPF object", "LIBBPF_ERRNO__FORMAT"),
+    4003: ("the object is for another byte order", "LIBBPF_ERRNO__ENDIAN"),
+    4004: ("libbpf failed", "LIBBPF_ERRNO__INTERNAL"),
+    4005: ("a relocation failed", "LIBBPF_ERRNO__RELOC"),
+}
+
+
 class SystemCallError(IlaxError):
     """A kernel or library call failed.
 
@@ -98,8 +108,9 @@ class SystemCallError(IlaxError):
     exit_code = 7
 
     def __init__(self, action: str, errno: int, *, hint: str | None = None) -> None:
-        name = errno_module.errorcode.get(errno, str(errno))
-        super().__init__(f"cannot {action}: {os.strerror(errno)} ({name})", hint=hint)
+        known = os.strerror(errno), errno_module.errorcode.get(errno, str(errno))
+        words, name = _LIBBPF.get(errno, known)
+        super().__init__(f"cannot {action}: {words} ({name})", hint=hint)
         self.action = action
         self.errno = errno
 

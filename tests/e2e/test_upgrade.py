@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from ilax.bpf import Link, Program
 from lab import objects, operator, probes
-from lab.ilax import Ilax
+from lab.ilax import Ilax, environment
 from lab.operator import Options
 from lab.topology import Host, Lab
 from lab.traces import Traces, network_state
@@ -159,6 +161,11 @@ def test_what_is_refused(pair: Lab, tmp_path: Path) -> None:
     ):  # fmt: skip
         done = first.ilax.try_("upgrade", option, value)
         assert done.returncode == 2, done
+    (tmp_path / "container.bpf.o").write_text("junk")
+    for command in ("upgrade", "selftest"):
+        done = first.ilax.try_(command, "--objects", tmp_path)
+        assert done.returncode == 7
+        assert "container.bpf.o: the file" in done.stderr
     # A previous set over maps that were made anew since.
     pin = first.ilax.pins / "v1" / "previous"
     for path in pin.iterdir():
@@ -170,3 +177,25 @@ def test_what_is_refused(pair: Lab, tmp_path: Path) -> None:
     assert done.returncode == CONFLICT
     assert "maps of the previous set" in done.stderr
     assert running(first) == before
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "code", "words"),
+    [("rollback", CONFLICT, "changed by somebody else"), ("down", NOT_FOUND, "was taken down")],
+)
+def test_a_soak_of_other_programs_is_no_success(
+    pair: Lab, meanwhile: str, code: int, words: str
+) -> None:
+    ilax = pair.hosts[0].ilax
+    argv = ilax.command("upgrade", "--before", "0", "--soak", "5s")
+    env = {**os.environ, **environment()}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(argv, text=True, env=env, **pipes) as process:
+        assert process.stderr is not None
+        while "switched" not in process.stderr.readline():
+            assert process.poll() is None
+        ilax(meanwhile)
+        told, complaint = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert words in complaint
+    assert "upgraded" not in told

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ilax import selftest
 from ilax.bpf import Program
-from ilax.errors import ConflictError, IlaxError
+from ilax.errors import ConflictError, IlaxError, NotFoundError
 from ilax.hooks import program_set, switch, xdp_slot
 from ilax.hooks.places import XDP_INGRESS
 from ilax.hooks.program_set import Programs
@@ -122,7 +122,9 @@ def upgrade(name: str, options: UpgradeOptions, tell: Progress) -> UpgradeResult
         window, result.trip = _soak(meter, change.programs, before, options, tell)
         result.soaked = window.seconds
         result.packets = int(window.packets.sum())
-        if result.trip is not None:
+        if result.trip is None:
+            _require_at_work(pins, change.programs)
+        else:
             tell(f"{result.trip}; rolling back")
             result.programs = _tags(_take_back(pins, change))
             result.rolled_back = True
@@ -212,6 +214,28 @@ def _soak(
             "the soak was interrupted; the new programs stay",
             hint="`ilax rollback` returns to the set before",
         ) from None
+
+
+def _require_at_work(pins: PinFolder, programs: Programs) -> None:
+    """Raise if it was another set that was watched in the end, or none.
+
+    Raises:
+        NotFoundError, ConflictError: the instance was taken down, or its programs were
+            changed.
+    """
+    with pins.lock(to_read=True):
+        if not pins.maps.is_dir():
+            raise NotFoundError(
+                f"instance {pins.instance} was taken down while its new programs were watched"
+            )
+        with program_set.pinned(pins.programs) as current:
+            if _ids(current) == _ids(programs):
+                return
+    raise ConflictError(
+        "the programs were changed by somebody else while they were watched; what was seen "
+        "says nothing of those that are at work now",
+        hint="look at `ilax status`, then `ilax upgrade` again",
+    )
 
 
 def _take_back(pins: PinFolder, done: _Change) -> Programs:
