@@ -189,8 +189,9 @@ def test_a_soak_of_other_programs_is_no_success(
     ilax = pair.hosts[0].ilax
     argv = ilax.command("upgrade", "--before", "0", "--soak", "5s")
     env = {**os.environ, **environment()}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(argv, text=True, env=env, **pipes) as process:
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    ) as process:
         assert process.stderr is not None
         while "switched" not in process.stderr.readline():
             assert process.poll() is None

@@ -8,7 +8,7 @@ from pathlib import Path
 from ilax.contract import reasons
 from ilax.watching.counters import reason_names
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "troubleshooting.md"
 
 
 def test_every_reason_of_the_contract_has_its_words() -> None:

@@ -102,7 +102,9 @@ def to_sir(
 @click.argument("target", metavar="OUT")
 @_domain_options
 @click.option("--locator", type=PREFIX_64, help="All tasks are at this one.")
-@click.option("--mappings", "file", help="Where tasks are: a file as `ilax mapping import` reads it.")
+@click.option(
+    "--mappings", "file", help="Where tasks are: a file as `ilax mapping import` reads it."
+)
 @click.option("--sources", is_flag=True, help="Source addresses, too.")
 @pass_context
 def to_wire(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each reason means, and what to do about it: the only place for these words.
 
-`docs/operations.md` has the same table (a test compares them); commands that
+`docs/troubleshooting.md` has the same table (a test compares them); commands that
 explain a verdict print it.
 """
 
@@ -126,6 +126,6 @@ def meaning(reason: str) -> Meaning:
 
 
 def markdown() -> str:
-    """The table of `docs/operations.md`."""
+    """The table of `docs/troubleshooting.md`."""
     rows = [f"| `{name}` | {one.cause} | {one.remedy} |" for name, one in MEANINGS.items()]
     return "\n".join(["| reason | cause | what to do |", "|---|---|---|", *rows])
