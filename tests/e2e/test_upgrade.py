@@ -162,8 +162,8 @@ def test_what_is_refused(pair: Lab, tmp_path: Path) -> None:
         done = first.ilax.try_("upgrade", option, value)
         assert done.returncode == 2, done
     (tmp_path / "container.bpf.o").write_text("junk")
-    for command in ("upgrade", "selftest"):
-        done = first.ilax.try_(command, "--objects", tmp_path)
+    for loading in ("upgrade", "selftest"):
+        done = first.ilax.try_(loading, "--objects", tmp_path)
         assert done.returncode == 7
         assert "container.bpf.o: the file" in done.stderr
     # A previous set over maps that were made anew since.

@@ -16,7 +16,7 @@ import pytest
 from ilax.cli import cli
 from ilax.contract import schema
 from ilax.contract.tables import index_key
-from ilax.errors import ConflictError, SystemCallError
+from ilax.errors import ConflictError, NotFoundError, SystemCallError
 from ilax.instances.instance import Instance
 from lab.cgroups import Cgroups
 from lab.completion import offered
@@ -63,6 +63,15 @@ def test_an_instance_that_is_not_up_is_not_found(lab: Lab) -> None:
         result = lab.ilax(*command)
         assert result.exit_code == NOT_FOUND
         assert "not up" in str(result.exception)
+
+
+def test_who_forgets_the_name_of_an_instance_is_told_of_it(running: Lab) -> None:
+    name, running.instance = running.instance, "nobody"
+    error = running.ilax("status").exception
+    assert isinstance(error, NotFoundError)
+    assert "start it with" in (error.hint or "")
+    assert name in (error.hint or "")
+    running.instance = name
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", "x" * 33, "-a", "a.b"])

@@ -153,4 +153,5 @@ class Collector:
             return
         self._errors[part] += 1
         self.last_errors[part] = error
-        _log.warning("cannot read %s: %s", part, error)
+        what = "open the instance" if part == _OPEN else f"read {part}"
+        _log.warning("cannot %s: %s", what, error)

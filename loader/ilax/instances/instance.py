@@ -17,7 +17,7 @@ from ilax.contract.layout_check import check_abi_row, check_maps
 from ilax.contract.tables import Table, index_key
 from ilax.errors import ConflictError, LayoutError, NotFoundError
 from ilax.instances.instance_name import DEFAULT_INSTANCE
-from ilax.instances.pins import PinFolder, hidden_hint
+from ilax.instances.pins import PinFolder, hidden_hint, instances
 from ilax.system import namespaces
 
 # Maps by the minor of the contract that brought them.
@@ -44,6 +44,13 @@ MAPS_BY_MINOR = {
     ),
 }
 MAP_NAMES = tuple(sorted(name for names in MAPS_BY_MINOR.values() for name in names))
+
+
+def _elsewhere() -> str:
+    """What to do where an instance is not up: another one may be meant."""
+    start = "start it with `ilax up`"
+    others = instances()
+    return f"{start}; others are here: --instance {', '.join(others)}" if others else start
 
 
 def own_netns() -> int:
@@ -124,8 +131,7 @@ class Instance(Closing):
                     f"instance {name} has another contract",
                     [f"pinned: {', '.join(others)}; ilax expects v{schema.ABI_MAJOR}"],
                 )
-            hint = hidden_hint() or "start it with `ilax up`"
-            raise NotFoundError(f"instance {name} is not up", hint=hint)
+            raise NotFoundError(f"instance {name} is not up", hint=hidden_hint() or _elsewhere())
         with ExitStack() as stack:
             try:
                 # First of all: it tells which others there are.
