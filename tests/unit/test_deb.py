@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import deb
+import ilax
 import man_pages
 
 LICENCES = list((deb.ROOT / "LICENSES").glob("*.txt"))
@@ -61,6 +62,34 @@ ls /usr/lib/ilax /usr/sbin/ilax 2>&1 || true
 """
 
 
+# An older version, an instance that it brought up, and a module that only it has.
+_UPGRADE = """
+dpkg --install /ilax.deb >/dev/null
+ip link add up0 type veth peer far
+ip link set up0 up
+ip link set far up
+ilax up --uplink up0 --sir-prefix 2001:db8:5a5a:1::/64 --locator 2001:db8:42:7::/64 \\
+    --block 2001:db8:42::/48 --host-address 2001:db8:5a5a:1:2000::1
+python3 -c 'import sys; sys.path.insert(0, "/usr/lib/ilax"); import ilax.gone'
+ls /usr/lib/ilax/ilax/gone/__pycache__ >/dev/null
+echo ---
+ilax --json status
+dpkg-query -W -f '${Version}\\n' ilax
+echo ---
+dpkg --install /newer.deb 2>&1 >/dev/null
+echo ---
+dpkg-query -W -f '${Version}\\n' ilax
+ls /usr/lib/ilax/ilax/gone 2>&1 || true
+echo ---
+ilax --json status
+echo ---
+ilax --json upgrade --soak 0 2>/dev/null
+ilax check --fail-on error >&2
+dpkg --remove ilax >/dev/null
+ls /sys/fs/bpf/ilax/default
+"""
+
+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return deb.build(tmp_path_factory.mktemp("deb"))
@@ -89,6 +118,47 @@ def test_it_is_installed_works_and_goes_without_a_trace(package: Path, tmp_path:
     # What it brings along is its own: other programs do not see it.
     assert "ModuleNotFoundError" in alone
     assert rest.count("No such file or directory") == 2
+
+
+def test_an_upgrade_leaves_the_instance_alone(package: Path, tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    done = subprocess.run(
+        ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-euc",
+         f'cp "{package}" "$1/../newer.deb"\n' + _INSIDE.replace(
+             "exec chroot", 'cp "$1/../newer.deb" "$1/root/newer.deb"\nexec chroot'
+         ), "sh", str(inside), str(_older(package, tmp_path)), _UPGRADE],
+        cwd="/", capture_output=True, text=True, check=False, timeout=300,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    _, before, told, version, after, rest = re.split("^---\n", done.stdout, flags=re.MULTILINE)
+    status, _, old = before.rpartition("}\n")
+    assert old == "0.0.1\n"
+    # Nothing that is left over, and nothing else that root should look at.
+    assert told == ""
+    assert version.startswith(ilax.__version__)
+    assert "No such file" in version
+    assert json.loads(after) == json.loads(status + "}")
+    upgraded, _, left = rest.rpartition("}\n")
+    assert json.loads(upgraded + "}")["hooks"] == 2
+    assert left == "v1\n"
+
+
+def _older(package: Path, folder: Path) -> Path:
+    """The same package under a lower version, with a module that the newer one has not."""
+    tree = folder / "older"
+    subprocess.run(["dpkg-deb", "--raw-extract", package, tree], check=True)
+    control = tree / "DEBIAN/control"
+    control.write_text(re.sub(r"^Version: .*$", "Version: 0.0.1", control.read_text(), flags=re.M))
+    (tree / "usr/lib/ilax/ilax/gone").mkdir()
+    (tree / "usr/lib/ilax/ilax/gone/__init__.py").write_text("")
+    older = folder / "older.deb"
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, older],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    return older
 
 
 def test_each_command_has_a_page_that_troff_can_read(tmp_path: Path) -> None:
