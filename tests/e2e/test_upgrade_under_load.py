@@ -52,14 +52,15 @@ def test_no_packet_is_lost_or_overtaken(bare: Lab, tmp_path: Path) -> None:
     with Transfer(peer.ns, task.ns, task.address, rate=4_000_000) as tcp, Flood(into, out) as flood:
         until(lambda: tcp.received > 0, "TCP")
         host.ilax("upgrade", "--soak", "0")
-        received = [report.received for report in flood.reports()]
+        received = flood.received()
         for number in range(CHANGES):
             host.ilax(*(("rollback",) if number % 2 else ("upgrade", "--soak", "0")))
             # Packets since the last change, on both sides of this one.
             until(partial(_enough, flood, received), "packets between two changes", timeout=60)
-            received = [report.received for report in flood.reports()]
+            received = flood.received()
         reports = flood.stop()
-    print(f"{flood.seconds:.1f} s: {reports}")
+    rate = sum(report.received for report in reports) / flood.seconds / 1e3
+    print(f"{CHANGES} changes in {flood.seconds:.1f} s, {rate:.0f} kpps: {reports}")
     for report in reports:
         assert report.late == 0
         # What a veth had no room for is not ours: exactly known of the first, and of the
@@ -72,5 +73,4 @@ def test_no_packet_is_lost_or_overtaken(bare: Lab, tmp_path: Path) -> None:
 
 
 def _enough(flood: Flood, then: list[int]) -> bool:
-    now = [report.received for report in flood.reports()]
-    return all(new - old > ENOUGH for new, old in zip(now, then, strict=True))
+    return all(new - old > ENOUGH for new, old in zip(flood.received(), then, strict=True))

@@ -115,11 +115,19 @@ class NumberedFlow:
 
     def report(self) -> FlowReport:
         """What became of it so far."""
-        raw = self._flow.lookup(_ONLY)
-        assert raw is not None
-        sent, _, received, missing, late = struct.unpack_from("=5Q", raw, _HEADER_BYTES)
+        sent, _, received, missing, late = self._numbers()
         refused, dropped = self._refused() - self._before[0], self._dropped() - self._before[1]
         return FlowReport(sent, refused, dropped, received, missing, late)
+
+    def received(self) -> int:
+        """Packets that came out so far; a look into the map, so it may be asked often."""
+        return self._numbers()[2]
+
+    def _numbers(self) -> tuple[int, int, int, int, int]:
+        raw = self._flow.lookup(_ONLY)
+        assert raw is not None
+        sent, following, received, missing, late = struct.unpack_from("=5Q", raw, _HEADER_BYTES)
+        return sent, following, received, missing, late
 
     def _refused(self) -> int:
         text = self._source.ns.run("ethtool", "-S", self._source.device).stdout
@@ -167,6 +175,12 @@ class Flood:
         if self._error is not None:
             raise self._error
         return [flow.report() for flow in self._flows]
+
+    def received(self) -> list[int]:
+        """Packets of each flow that came out so far."""
+        if self._error is not None:
+            raise self._error
+        return [flow.received() for flow in self._flows]
 
     def _send(self) -> None:
         # The core that sends also receives, so that packets cannot overtake each other.
