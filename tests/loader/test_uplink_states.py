@@ -22,13 +22,15 @@ USAGE, CONFLICT = 2, 4
 HOOK = Path(__file__).resolve().parents[2] / "packaging/hooks/ilax-link-up"
 GATEWAY = "fe80::99"
 
-# The hook sees this instance only, and not what else runs on this machine.
+# The hook sees this instance only, and not what else runs on this machine. Files of
+# instances are those of a folder.
 _ALONE = """
+mount -t overlay -o "lowerdir=$3:/etc" overlay /etc
 mount -t tmpfs -o mode=0700 tmpfs "$1"
 mkdir "$1/$2"
 mount --bind "/sys/fs/bpf/ilax/$2" "$1/$2"
 mount --rbind "$1" /sys/fs/bpf/ilax
-shift 2
+shift 3
 exec "$@"
 """
 
@@ -81,17 +83,21 @@ def test_up_names_what_the_uplink_lacks_and_changes_nothing(lab: Lab, state: str
     assert before["routes"] == []
 
 
-def _hook(lab: Lab, folder: Path, *arguments: str, device: str = "", **more: str) -> None:
-    """Run the hook where it sees this instance only."""
+def _hook(lab: Lab, folder: Path, *arguments: str, device: str = "", declared: str = "") -> None:
+    """Run the hook where it sees this instance only, and the file that it was declared by."""
+    pins, etc = folder / "pins", folder / "etc"
+    for made in (pins, etc / "ilax"):
+        made.mkdir(parents=True, exist_ok=True)
+    if declared:
+        (etc / "ilax" / f"{lab.instance}.toml").write_text(declared)
     environment = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": os.environ.get("HOME", "/"),
         **({"IFACE": device} if device else {}),
-        **more,
     }
     done = subprocess.run(
         ["unshare", "--mount", "--propagation", "private",
-         "sh", "-euc", _ALONE, "sh", folder, lab.instance, HOOK, *arguments],
+         "sh", "-euc", _ALONE, "sh", pins, lab.instance, etc, HOOK, *arguments],
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert not done.stderr
@@ -147,17 +153,28 @@ def test_an_uplink_that_was_down_is_mended_by_the_hook(running: Lab, tmp_path: P
     assert check(running) == []
 
 
+def test_the_hook_leaves_interfaces_alone_that_the_file_does_not_name(
+    running: Lab, tmp_path: Path
+) -> None:
+    """Each of hundreds of containers' devices would else cost a check."""
+    hook = partial(_hook, running, tmp_path)
+    for state in ("down", "up"):
+        _ip(running, "link", "set", UPLINK, state)
+    broken = ids(running)
+    assert broken
+    hook(device="docker0", declared=FILE_HEAD)
+    assert ids(running) == broken
+    hook(device=UPLINK)
+    assert check(running) == []
+
+
 def test_an_uplink_that_was_made_anew_is_taken_by_the_hook(running: Lab, tmp_path: Path) -> None:
     before = network(running)
     _ip(running, "link", "del", UPLINK)
     _ip(running, "link", "add", UPLINK, "type", "veth", "peer", "name", "far0")
     _ip(running, "link", "set", UPLINK, "up")
     assert "uplink.gone" in ids(running)
-    file = tmp_path / "host.toml"
-    file.write_text(FILE_HEAD)
-    pins = tmp_path / "pins"
-    pins.mkdir()
-    _hook(running, pins, device=UPLINK, ILAX_FILE=str(file), ILAX_INSTANCE=running.instance)
+    _hook(running, tmp_path, device=UPLINK, declared=FILE_HEAD)
     assert check(running) == []
     assert network(running) == before
 
