@@ -56,8 +56,7 @@ def build(output: Path) -> Path:
         tree.chmod(0o755)
         _libraries(tree / _LIBRARY)
         _command(tree / "usr/sbin/ilax")
-        _copy(ROOT / "packaging/systemd", tree / "usr/lib/systemd/system", "*.service")
-        _copy(ROOT / "packaging/systemd", tree / "usr/lib/systemd/system", "*.timer")
+        _units(tree / "usr/lib/systemd/system")
         _copy(ROOT / "docs", tree / "usr/share/doc/ilax", "*.md")
         _copy(ROOT / "docs", tree / "usr/share/doc/ilax", "*.svg")
         _copy(ROOT / "docs/perf", tree / "usr/share/doc/ilax/perf", "*.svg")
@@ -135,6 +134,18 @@ def _command(path: Path) -> None:
         "main()\n"
     )
     path.chmod(0o755)
+
+
+def _units(target: Path) -> None:
+    """A template is a link to the unit that it differs from by what is in its folder.
+
+    systemd would take the link for an alias, so the package has the file twice.
+    """
+    source = ROOT / "packaging/systemd"
+    for kind in ("*.service", "*.timer"):
+        _copy(source, target, kind)
+    for folder in sorted(source.glob("*.d")):
+        _copy(folder, target / folder.name, "*.conf")
 
 
 def _copy(source: Path, target: Path, pattern: str, mode: int = 0o644) -> None:
