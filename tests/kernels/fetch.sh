@@ -5,6 +5,7 @@
 #
 #   FOLDER/vng             environment with virtme-ng, pinned
 #   FOLDER/busybox         what its machines start with
+#   FOLDER/systemd         packages of what boots some of them
 #   FOLDER/6.1, 6.12       a kernel each and its headers, unpacked and not installed
 #
 # The emulator is installed, if it is missing. The kernels come from the mirror that this
@@ -132,19 +133,33 @@ fetch_busybox() {
 	mv -T "$folder/busybox.new" "$folder/busybox"
 }
 
+# One version of all of it, with udev: whatever this machine has of them.
+fetch_systemd() {
+	say "systemd"
+	rm -rf "$folder/systemd.new"
+	mkdir -p "$folder/systemd.new"
+	(
+		cd "$folder/systemd.new"
+		apt-get -qq download systemd udev libnss-systemd libsystemd-shared libsystemd0 \
+			libudev1 </dev/null
+	)
+	mv -T "$folder/systemd.new" "$folder/systemd"
+}
+
 make_environment
 install_emulator
 missing=()
 for entry in "${kernels[@]}"; do
 	[ -d "$folder/${entry% *}/usr/src" ] || missing+=("${entry% *}")
 done
-[ "${#missing[@]}" -eq 0 ] && [ -d "$folder/busybox" ] && exit
+[ "${#missing[@]}" -eq 0 ] && [ -d "$folder/busybox" ] && [ -d "$folder/systemd" ] && exit
 mirror >/dev/null
 configure_apt
 export APT_CONFIG=$folder/apt/apt.conf
 apt-get -qq update </dev/null
 failed=0
 [ -d "$folder/busybox" ] || fetch_busybox
+[ -d "$folder/systemd" ] || fetch_systemd
 for name in "${missing[@]}"; do
 	fetch_kernel "$name" || failed=1
 done

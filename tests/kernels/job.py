@@ -21,6 +21,7 @@ class Job:
         minutes: after that it is stopped and has failed; of an emulated CPU.
         modules: of the kernel, loaded before; without one of them the job is skipped.
         kernels: where it runs; empty: on all.
+        systemd: it is for a machine that systemd boots, with the package installed.
         ci: kernels on which it belongs to the subset that runs for every change.
     """
 
@@ -30,6 +31,7 @@ class Job:
     minutes: float
     modules: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
+    systemd: bool = False
     ci: tuple[str, ...] = ()
 
 
@@ -52,6 +54,7 @@ def read(path: Path) -> Job:
         minutes=items["minutes"],
         modules=tuple(items.get("modules", ())),
         kernels=tuple(items.get("kernels", ())),
+        systemd=items.get("systemd", False),
         ci=tuple(items.get("ci", ())),
     )
 

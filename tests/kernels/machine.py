@@ -9,17 +9,20 @@ very same interpreter, objects and tools.
 from __future__ import annotations
 
 import os
+import platform
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 from kernels.job import Job
+from kernels.systemd import root
 
 _GUEST = Path(__file__).resolve().parent / "guest.py"
 _BOOT_SECONDS = 180
 # Three hosts, each with maps of full size.
 _MEMORY = "4G"
+_CONSOLES = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
 
 
 def _guest(jobs: list[Job], work: Path) -> list[str]:
@@ -51,6 +54,7 @@ def run_emulated(folder: Path, kernel: str, jobs: list[Job], work: Path) -> str:
     Args:
         folder: what fetch.sh filled.
         kernel: name of a folder there.
+        jobs: all of them are for a machine that systemd boots, or none is.
         work: the only folder that the machine can write to.
 
     Returns:
@@ -59,6 +63,13 @@ def run_emulated(folder: Path, kernel: str, jobs: list[Job], work: Path) -> str:
     kernel_image = image(folder, kernel)
     if kernel_image is None:
         raise FileNotFoundError(f"no kernel in {folder / kernel}")
+    for told in ("release", "finished"):
+        (work / told).unlink(missing_ok=True)
+    guest = _guest(jobs, work)
+    by_systemd = []
+    if jobs[0].systemd:
+        root.prepare(folder, kernel, guest, work)
+        by_systemd = ["--qemu-opts=" + shlex.join(["-append", _by_systemd(work)])]
     machine = [
         *(
             "env",
@@ -70,7 +81,7 @@ def run_emulated(folder: Path, kernel: str, jobs: list[Job], work: Path) -> str:
         ),
         *("--run", str(kernel_image), "--user", "root", "--cpus", "1", "--memory", _MEMORY),
         *("--busybox", str(folder / "busybox" / "bin" / "busybox")),
-        *("--rwdir", str(work), "--", shlex.join(_guest(jobs, work))),
+        *("--rwdir", str(work), *by_systemd, "--", shlex.join(guest)),
     ]
     # It insists on a terminal.
     command = ["script", "-qec", shlex.join(machine), "/dev/null"]
@@ -80,10 +91,19 @@ def run_emulated(folder: Path, kernel: str, jobs: list[Job], work: Path) -> str:
     return problem
 
 
+def _by_systemd(work: Path) -> str:
+    """What the kernel is told instead of what vng would tell it: the emulator obeys the last."""
+    return (
+        f"virtme_hostname=ilax console={_CONSOLES[platform.machine()]} panic=-1 loglevel=4 "
+        "systemd.unit=kernels.service systemd.getty_auto=no systemd.condition-needs-update=no "
+        f"init={root.INIT} -- {work}"
+    )
+
+
 def _run(command: list[str], seconds: float, work: Path) -> str:
     """Run a command that ends itself on SIGTERM, with all that it started."""
     log = work / "machine.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )

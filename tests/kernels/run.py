@@ -106,8 +106,10 @@ def run_kernel(
     try:
         if chosen and kernel == RUNNING:
             problem = machine.run_here(chosen, work)
-        elif chosen:
-            problem = machine.run_emulated(folder, kernel, chosen, work)
+        else:
+            for boots in (False, True):
+                if alike := [job for job in chosen if job.systemd == boots]:
+                    problem += machine.run_emulated(folder, kernel, alike, work)
     except KeyboardInterrupt:
         problem = INTERRUPTED
     outcomes = read(work / "outcomes.jsonl")

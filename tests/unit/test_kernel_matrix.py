@@ -47,6 +47,8 @@ def ending(folder: Path, text: str, **how: object) -> list[Outcome]:
 def test_jobs_name_what_is_there(each: job.Job) -> None:
     assert each.proves.endswith(".")
     assert {*each.kernels, *each.ci} <= {*run.KERNELS}
+    # Nobody boots the running kernel anew.
+    assert not (each.systemd and run.RUNNING in (each.kernels or run.KERNELS))
     paths = [ROOT / word for word in each.pytest if word.endswith(".py")]
     assert paths
     assert [path for path in paths if not path.exists()] == []
