@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 _HERE = Path(__file__).resolve().parent
@@ -82,6 +83,8 @@ def prepare(folder: Path, kernel: str, guest: list[str], work: Path) -> None:
         check=True,
     )
     shutil.copytree(_HERE / "etc", root / "etc", dirs_exist_ok=True)
+    # Without one systemd would take this for the first boot and enable what it likes.
+    (root / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
     (root / "modules").write_text(str(folder / kernel / "lib/modules").lstrip("/"))
     units = root / "etc/systemd/system"
     units.mkdir(parents=True, exist_ok=True)
