@@ -407,9 +407,8 @@ def test_watch_draws_in_place_on_a_terminal(host: Host, own: Cgroups) -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 120))
     process = subprocess.Popen(
-        # Whoever runs the tests in the background may have SIGINT ignored.
-        [*host.ns.prefix(), "env", "--default-signal=INT", sys.executable, "-m", "ilax",
-         "--instance", host.ilax.instance, "limit", "watch", "--interval", "50ms"],
+        [*host.ns.prefix(), sys.executable, "-m", "ilax", "--instance", host.ilax.instance,
+         "limit", "watch", "--interval", "50ms"],
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
         env={**os.environ, **environment()},
     )  # fmt: skip

@@ -20,9 +20,11 @@ _PINS = Path("/sys/fs/bpf/ilax")
 
 @contextlib.contextmanager
 def unwinding_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does already.
+    """SIGTERM, SIGHUP and SIGINT raise KeyboardInterrupt.
 
-    So every context manager gets to clean up. Only the main thread may use this.
+    So every context manager gets to clean up. SIGINT does so already, unless this runs in
+    the background of a shell: then it is ignored, also by all commands that are started.
+    Only the main thread may use this.
     """
     owner = os.getpid()
 
@@ -33,7 +35,8 @@ def unwinding_signals() -> Iterator[None]:
             os._exit(128 + number)
         raise KeyboardInterrupt(signal.Signals(number).name)
 
-    old = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    old = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:

@@ -191,7 +191,10 @@ def test_an_interrupt_tells_how_far_it_came(host: Host) -> None:
         # Each endpoint needs the lock; so it waits for us, wherever it is by now.
         with PinFolder(host.lab.instance).lock():
             job.send_signal(signal.SIGINT)
-            _, told = job.communicate()
+            try:
+                _, told = job.communicate(timeout=60)
+            finally:
+                job.kill()
     found = re.search(r"interrupted; (\d+) of 60 endpoints were done", told)
     assert found, told
     # One may have been made that was not counted yet.

@@ -215,9 +215,7 @@ def test_an_export_does_not_replace_a_device(running: Lab, tmp_path: Path) -> No
 
 def test_ctrl_c(running: Lab) -> None:
     """While it waits for standard input."""
-    # Whoever runs the tests in the background has it ignored, and we inherit that.
-    heard = ["env", "--default-signal=INT"]
-    command = [*heard, sys.executable, "-m", "ilax", "--instance", running.instance]
+    command = [sys.executable, "-m", "ilax", "--instance", running.instance]
     with subprocess.Popen(
         [*command, "mapping", "import", "-"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
