@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -57,30 +58,28 @@ def rows(lines: list[str], title: str) -> list[str]:
     return lines[start + 1 : end]
 
 
-@pytest.mark.parametrize("width", [60, 70, 80, 90, 100, 120, 160, 200])
-def test_every_row_says_whose_it_is(width: int) -> None:
+def whose_rows(width: int) -> Iterator[list[tuple[str, list[str]]]]:
+    """The rows of each table, as what they are about and their numbers."""
     lines = shown(width)
     assert max(map(len, lines)) <= width
     for title, names in (("ENDPOINT", ENDPOINTS), ("LIMIT", CGROUPS), ("REASON", REASONS)):
-        found = rows(lines, title)
-        assert len(found) == len(names)
-        for line, name in zip(found, names, strict=True):
-            first = line.split()[0]
+        found = [(first, rest) for first, *rest in map(str.split, rows(lines, title))]
+        for (first, _), name in zip(found, names, strict=True):
             assert first == name or (first[0] == "…" and name.endswith(first[1:]))
-        assert len({line.split()[0] for line in found}) == len(names)
+            assert len(first) >= min(len(name), 8)
+        yield found
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 90, 100, 120, 160, 200])
+def test_every_row_says_whose_it_is(width: int) -> None:
+    for found in whose_rows(width):
+        assert len({first for first, _ in found}) == len(found)
 
 
 @pytest.mark.parametrize("width", [24, 30, 40, 50])
 def test_a_very_narrow_screen_leaves_numbers_out_and_names_in(width: int) -> None:
-    lines = shown(width)
-    assert max(map(len, lines)) <= width
-    for title, names in (("ENDPOINT", ENDPOINTS), ("LIMIT", CGROUPS), ("REASON", REASONS)):
-        found = rows(lines, title)
-        assert len(found) == len(names)
-        for line, name in zip(found, names, strict=True):
-            first, *numbers = line.split()
-            assert first == name or (first[0] == "…" and name.endswith(first[1:]))
-            assert len(first) >= min(len(name), 8)
+    for found in whose_rows(width):
+        for _, numbers in found:
             assert numbers
             assert not any("…" in number for number in numbers)
 
