@@ -519,7 +519,7 @@ def test_up_again_swaps_the_programs_at_cgroups(running: Lab, own: Cgroups) -> N
         assert bool(cgroup) == (name != f"cgroup_{gone}")
     assert read(running.instance) == state
     status = running.ilax("status").output
-    assert f"cgroup {own.id('a')}" in status
+    assert f"cgroup {own.name}/a" in status
     assert "gone" in status
 
 
