@@ -225,7 +225,9 @@ def list_all(context: Context) -> None:
         context.show([{**plain(e), "device": devices.name(e.ifindex)} for e in found], "")
         return
     rows = [(e.sir, e.wire, e.delivery, devices.words(e.ifindex), e.mtu) for e in found]
-    click.echo(table(("SIR address", "wire address", "delivery", "interface", "MTU"), rows))
+    context.show(
+        found, table(("SIR address", "wire address", "delivery", "interface", "MTU"), rows)
+    )
 
 
 @endpoint.command("show", cls=ReadingCommand)

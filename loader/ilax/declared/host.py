@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-from ilax.bpf.link import TCX_EGRESS, TCX_INGRESS
 from ilax.declared.document import Document
 from ilax.declared.left_out import LeftOut
 from ilax.declared.positions import Path
@@ -79,8 +78,7 @@ def resolve(document: Document, network: Network, problems: Problems) -> Names:
 
 def _check_order(document: Document, uplink: Interface, problems: Problems) -> None:
     place = document.up.tc_order
-    ways = (TCX_INGRESS, TCX_EGRESS)
-    if place is not None and not tc_order.is_there(place, uplink.index, ways):
+    if place is not None and not tc_order.is_there(place, uplink.index):
         problems.lack(("up", "tc-order"), f"no tcx program {place.program} is on {uplink.name}")
 
 

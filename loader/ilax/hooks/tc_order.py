@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from ilax.bpf import Program
 from ilax.bpf.link import AFTER, BEFORE, tcx_programs_on
-from ilax.errors import IlaxError, NotFoundError, UsageError
+from ilax.bpf.program import identify
+from ilax.errors import NotFoundError, UsageError
+from ilax.hooks.places import uplink_hooks
 
 # BPF_OBJ_NAME_LEN without its end.
 _NAME_MOST = 15
@@ -69,7 +70,7 @@ class Standing:
     def read(cls, ifindex: int, direction: int) -> Self:
         """As they are now."""
         numbers = tcx_programs_on(ifindex, direction)
-        return cls(tuple((number, _name(number)) for number in numbers))
+        return cls(tuple((number, identify(number).name) for number in numbers))
 
     def find(self, place: Place) -> int:
         """Number of the program that a place names; 0 if it is not there.
@@ -103,28 +104,20 @@ class Standing:
         return names[at - 1] if at else "", "".join(names[at + 1 : at + 2])
 
 
-def _name(number: int) -> str:
-    try:
-        with Program.by_id(number) as program:
-            return program.name
-    except IlaxError:
-        return ""  # asking for it needs CAP_SYS_ADMIN
-
-
-def is_there(place: Place, ifindex: int, directions: Sequence[int]) -> bool:
-    """Whether the program that a place names, if it names one, is on one of the hooks."""
+def is_there(place: Place, ifindex: int) -> bool:
+    """Whether the program that a place names, if it names one, is on one of an uplink's hooks."""
     return not place.program or any(
-        Standing.read(ifindex, direction).find(place) for direction in directions
+        Standing.read(ifindex, hook.direction).find(place) for hook in uplink_hooks(ifindex)
     )
 
 
-def require(place: Place | None, ifindex: int, directions: Sequence[int]) -> None:
-    """Raise unless the program that a place names is on one of the hooks.
+def require(place: Place | None, ifindex: int) -> None:
+    """Raise unless the program that a place names is on one of an uplink's hooks.
 
     Raises:
         NotFoundError: it is on none of them.
     """
-    if place is not None and not is_there(place, ifindex, directions):
+    if place is not None and not is_there(place, ifindex):
         raise NotFoundError(
             f"no tcx program {place.program} is on interface {ifindex}; nothing was changed",
             hint="`bpftool net` shows what is there",

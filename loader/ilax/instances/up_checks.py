@@ -11,7 +11,7 @@ from ilax.endpoint.endpoints import Endpoint
 from ilax.errors import ConflictError, UsageError
 from ilax.hooks import clsact, tc_order, xdp_attach, xdp_slot
 from ilax.hooks.modes import TcMode, XdpMode
-from ilax.hooks.places import UPLINK_TC, uplink_hooks
+from ilax.hooks.places import uplink_hooks
 from ilax.hooks.xdp_slot import Slot
 from ilax.instances import others
 from ilax.instances.instance import Instance
@@ -97,8 +97,7 @@ def _check_uplink(uplink: Interface, options: UpOptions) -> None:
             f"IPv6 is switched off on interface {name}; nothing was changed",
             hint=f"`sysctl -w {sysctls.name(name, 'disable_ipv6')}=0`, then try again",
         )
-    directions = [kind.attach_type for kind in UPLINK_TC]
-    tc_order.require(options.tc_order, uplink.index, directions)
+    tc_order.require(options.tc_order, uplink.index)
 
 
 def slot_for(
